@@ -1,0 +1,1 @@
+"""Semi-amortized variational autoencoders (Kim et al., ICML 2018) in TensorFlow 2 and Keras 3."""

@@ -1,0 +1,28 @@
+"""Semi-amortized inference: the bound, its refinement, and the derivative through the refinement.
+
+Imports TensorFlow alone and knows no data set and no architecture; usable on any decoder.
+"""
+
+from sa_vae_tf.inference.bound import Bound, Draw, draw, negative_elbo
+from sa_vae_tf.inference.methods import METHODS, LocalInference, Method, Objective
+from sa_vae_tf.inference.posterior import Posterior, keep_finite, prior_like
+from sa_vae_tf.inference.refine import PRODUCTS, SCOPES, Refined, RefinementSettings, refine
+
+__all__ = [
+    "METHODS",
+    "PRODUCTS",
+    "SCOPES",
+    "Bound",
+    "Draw",
+    "LocalInference",
+    "Method",
+    "Objective",
+    "Posterior",
+    "Refined",
+    "RefinementSettings",
+    "draw",
+    "keep_finite",
+    "negative_elbo",
+    "prior_like",
+    "refine",
+]

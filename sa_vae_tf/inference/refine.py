@@ -1,0 +1,292 @@
+"""The refinement of a posterior by gradient steps, and the derivative through them (Algorithm 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from sa_vae_tf.inference import products
+from sa_vae_tf.inference.bound import Bound
+from sa_vae_tf.inference.clipping import clip_cotangent, clip_gradient, clip_jointly
+from sa_vae_tf.inference.posterior import Posterior, keep_finite, keep_finite_cotangent
+
+PRODUCTS = ("exact", "finite_difference", "authors")
+SCOPES = ("example", "batch")
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinementSettings:
+    """How a posterior is refined and how the refinement is differentiated.
+
+    Attributes:
+      step_size_mean: learning rate of the mean. It multiplies the gradient of one example's bound, so a rate
+        given for the mean bound over a batch, as in the paper, is to be divided by that batch size.
+      step_size_log_variance: learning rate of the log variance.
+      momentum: share of the velocity kept from step to step, in [0, 1).
+      clip_norm: largest norm of the mean part and of the log-variance part of a step's gradient; None for none.
+        The clip is part of the function that is differentiated.
+      product_clip_norm: largest norm of the derivatives before and after each Hessian-vector product; None for
+        none, which alone gives the true derivative. The product 'authors' uses `clip_norm` instead.
+      clip_scope: 'example', or 'batch' as the authors (see `clipping`).
+      product: 'exact', 'finite_difference' or 'authors' (see `products`).
+      finite_difference_step: see `products.finite_difference`.
+    """
+
+    step_size_mean: float = 1.0
+    step_size_log_variance: float = 1.0
+    momentum: float = 0.5
+    clip_norm: float | None = None
+    product_clip_norm: float | None = None
+    clip_scope: str = "example"
+    product: str = "exact"
+    finite_difference_step: float | None = None
+
+    def __post_init__(self):
+        for name in ("step_size_mean", "step_size_log_variance"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name}={getattr(self, name)}: expected a finite number that is not negative")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1)")
+        for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a positive number, or None")
+        if self.clip_scope not in SCOPES:
+            raise ValueError(f"clip_scope={self.clip_scope!r}: expected one of {', '.join(SCOPES)}")
+        if self.product not in PRODUCTS:
+            raise ValueError(f"product={self.product!r}: expected one of {', '.join(PRODUCTS)}")
+        if self.product == "authors" and self.clip_scope != "batch":
+            raise ValueError("product='authors' clips over the batch: it needs clip_scope='batch'")
+
+    @property
+    def step_sizes(self) -> Posterior:
+        return Posterior(self.step_size_mean, self.step_size_log_variance)
+
+
+class Refined(NamedTuple):
+    """What `refine` returns.
+
+    Attributes:
+      posterior: the refined posterior, parts [batch, latent]; the last point of `path`.
+      path: the posterior before each step and after the last, parts [K + 1, batch, latent].
+      bounds: [K, batch], the bound before each step under that step's draw, for the weighted bound of footnote 6.
+    """
+
+    posterior: Posterior
+    path: Posterior
+    bounds: tf.Tensor
+
+
+def refine(
+    bound: Bound, initial: Posterior, context: Any, draws: Any, settings: RefinementSettings | None = None
+) -> Refined:
+    """Takes K steps of gradient descent with momentum on each example's bound; differentiable throughout.
+
+    The derivative of any function of the result reaches `initial`, the float tensors in `context` and the
+    trainable variables that `bound` reads. It does not reach tensors that `bound` merely closes over: what
+    should be learned through the refinement and does not depend on the posterior belongs in `context`. Of the K
+    steps only the path and its local gradients are kept, each [K, batch, 2 * latent]; all else is computed anew.
+
+    Args:
+      bound: function (posterior, context, draw) -> [batch], deterministic in its arguments; an example's value
+        must depend on that example's entries alone. It must have second derivatives (cuDNN's LSTM has none).
+      initial: posterior parameters from which to start, parts [batch, latent], float32 or float64.
+      context: any nest of tensors, handed to `bound` as it is.
+      draws: any nest of tensors with a leading axis of length K; step k hands slice k to `bound`. See
+        `sa_vae_tf.inference.draw`.
+      settings: rates, momentum, clips and the product; default `RefinementSettings()`.
+
+    Returns:
+      A `Refined`. With K = 0 its posterior is `initial`.
+
+    Raises:
+      ValueError: if `draws` holds no tensor, or with product 'authors' if `context` holds a float tensor, since
+        the authors' joint clip is over the gradients of the weights themselves.
+
+    Source: section 3, Algorithm 1 and footnote 6.
+    """
+    settings = settings or RefinementSettings()
+    flat_draws = tf.nest.flatten(draws)
+    if not flat_draws:
+        raise ValueError("draws: expected at least one tensor, whose leading axis is the number of steps")
+    first = tf.convert_to_tensor(flat_draws[0])
+    steps = first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+    initial = Posterior(*(tf.convert_to_tensor(part) for part in initial))
+    if isinstance(steps, int) and steps == 0:
+        path = Posterior(*(part[None] for part in initial))
+        return Refined(initial, path, tf.zeros([0, tf.shape(initial.mean)[0]], initial.mean.dtype))
+
+    flat_context = tf.nest.flatten(context)
+    where = [i for i, leaf in enumerate(flat_context) if tf.is_tensor(leaf) and leaf.dtype.is_floating]
+    if settings.product == "authors" and where:
+        raise ValueError("product='authors' needs a context without float tensors: compute them inside the bound")
+
+    def step_bound(k: tf.Tensor, floats: list[tf.Tensor]) -> products.LocalBound:
+        leaves = list(flat_context)
+        for i, leaf in zip(where, floats, strict=True):
+            leaves[i] = leaf
+        step_context = tf.nest.pack_sequence_as(context, leaves)
+        step_draw = tf.nest.map_structure(lambda t: t[k], draws)
+        return lambda posterior: bound(posterior, step_context, step_draw)
+
+    @tf.custom_gradient
+    def descend(mean, log_variance, *floats):
+        path, gradients, bounds = _forward(step_bound, Posterior(mean, log_variance), list(floats), steps, settings)
+
+        def reverse(*cotangents, variables=()):
+            path_cotangent, bounds_cotangent = Posterior(*cotangents[:2]), cotangents[2]
+            sources = [*floats, *variables]
+            derivatives = _reverse(
+                step_bound, path, gradients, path_cotangent, bounds_cotangent, list(floats), sources, steps, settings
+            )
+            inputs = 2 + len(floats)
+            # TensorFlow asks for the second part if and only if the bound read variables.
+            return (derivatives[:inputs], derivatives[inputs:]) if variables else derivatives[:inputs]
+
+        return (*path, bounds), reverse
+
+    mean, log_variance, bounds = descend(*initial, *(flat_context[i] for i in where))
+    if settings.product == "authors":
+        bounds = tf.stop_gradient(bounds)
+    return Refined(Posterior(mean[-1], log_variance[-1]), Posterior(mean, log_variance), bounds)
+
+
+def _forward(step_bound, initial: Posterior, floats: list, steps, settings: RefinementSettings):
+    """Runs the K steps; returns the path, the unclipped local gradients and the bounds along it."""
+    dtype, shape = initial.mean.dtype, initial.mean.shape
+
+    def record(size, element_shape):
+        return tf.TensorArray(dtype, size, element_shape=element_shape, clear_after_read=False)
+
+    def body(k, mean, log_variance, mean_velocity, log_variance_velocity, *records):
+        bound, gradient = products.bound_and_gradient(step_bound(k, floats), Posterior(mean, log_variance))
+        clipped = clip_gradient(gradient, settings.clip_norm, settings.clip_scope)
+        velocity = Posterior(
+            settings.momentum * mean_velocity - clipped.mean,
+            settings.momentum * log_variance_velocity - clipped.log_variance,
+        )
+        mean = mean + settings.step_size_mean * velocity.mean
+        log_variance = keep_finite(log_variance + settings.step_size_log_variance * velocity.log_variance)
+        means, log_variances, mean_gradients, log_variance_gradients, bounds = records
+        return [
+            k + 1,
+            mean,
+            log_variance,
+            *velocity,
+            means.write(k + 1, mean),
+            log_variances.write(k + 1, log_variance),
+            mean_gradients.write(k, gradient.mean),
+            log_variance_gradients.write(k, gradient.log_variance),
+            bounds.write(k, bound),
+        ]
+
+    state = [
+        tf.constant(0),
+        *initial,
+        tf.zeros_like(initial.mean),
+        tf.zeros_like(initial.mean),
+        record(steps + 1, shape).write(0, initial.mean),
+        record(steps + 1, shape).write(0, initial.log_variance),
+        record(steps, shape),
+        record(steps, shape),
+        record(steps, shape[:1]),
+    ]
+    # One iteration at a time: parallel ones would hold several steps' activations.
+    *_, means, log_variances, mean_gradients, log_variance_gradients, bounds = tf.while_loop(
+        lambda k, *_: k < steps, body, state, parallel_iterations=1
+    )
+    path = Posterior(means.stack(), log_variances.stack())
+    gradients = Posterior(mean_gradients.stack(), log_variance_gradients.stack())
+    return path, gradients, bounds.stack()
+
+
+def _reverse(
+    step_bound,
+    path: Posterior,
+    gradients: Posterior,
+    path_cotangent: Posterior,
+    bounds_cotangent: tf.Tensor,
+    floats: list,
+    sources: list,
+    steps,
+    settings: RefinementSettings,
+) -> list[tf.Tensor]:
+    """Runs Algorithm 1 backwards; returns derivatives to the initial posterior and to each of `sources`."""
+    final = Posterior(path_cotangent.mean[-1], path_cotangent.log_variance[-1])
+    if settings.product != "authors":
+        final = clip_cotangent(final, settings.product_clip_norm, settings.clip_scope)
+
+    def body(k, mean, log_variance, mean_velocity, log_variance_velocity, *totals):
+        # The cotangent of the posterior after step k gives that of the velocity, then of the posterior before it.
+        log_variance = keep_finite_cotangent(path.log_variance[k + 1], log_variance)
+        velocity = Posterior(
+            mean_velocity + settings.step_size_mean * mean,
+            log_variance_velocity + settings.step_size_log_variance * log_variance,
+        )
+        at = Posterior(path.mean[k], path.log_variance[k])
+        gradient = Posterior(gradients.mean[k], gradients.log_variance[k])
+        through, parts = _through_gradient(
+            step_bound(k, floats), at, gradient, velocity, bounds_cotangent[k], sources, settings
+        )
+        cotangent = Posterior(mean + through.mean, log_variance + through.log_variance)
+        cotangent = clip_cotangent(cotangent, _product_clip(settings), settings.clip_scope)
+        return [
+            k - 1,
+            cotangent.mean + path_cotangent.mean[k],
+            cotangent.log_variance + path_cotangent.log_variance[k],
+            settings.momentum * velocity.mean,
+            settings.momentum * velocity.log_variance,
+            *(total + part for total, part in zip(totals, parts, strict=True)),
+        ]
+
+    state = [
+        tf.convert_to_tensor(steps - 1),
+        *final,
+        tf.zeros_like(final.mean),
+        tf.zeros_like(final.mean),
+        *(tf.zeros_like(source) for source in sources),
+    ]
+    _, mean, log_variance, _, _, *totals = tf.while_loop(lambda k, *_: k >= 0, body, state, parallel_iterations=1)
+    return [mean, log_variance, *totals]
+
+
+def _product_clip(settings: RefinementSettings) -> float | None:
+    return settings.clip_norm if settings.product == "authors" else settings.product_clip_norm
+
+
+def _through_gradient(
+    local_bound,
+    at: Posterior,
+    gradient: Posterior,
+    velocity: Posterior,
+    bound_weight: tf.Tensor,
+    sources: list,
+    settings: RefinementSettings,
+) -> tuple[Posterior, list[tf.Tensor]]:
+    """Takes the velocity's cotangent through -clip(gradient of the bound), to the posterior and to `sources`."""
+    if settings.product == "authors":
+        batch = tf.cast(tf.shape(at.mean)[0], at.mean.dtype)
+        clipped = clip_gradient(gradient, settings.clip_norm, settings.clip_scope)
+        mean, log_variance, *parts = products.authors(
+            local_bound,
+            at,
+            Posterior(*(v * batch for v in velocity)),
+            Posterior(*(g / batch for g in clipped)),
+            sources,
+            settings.clip_norm,
+        )
+        return Posterior(-mean, -log_variance), [-part for part in parts]
+
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(gradient)
+        clipped = clip_gradient(gradient, settings.clip_norm, settings.clip_scope)
+    vector = Posterior(*tape.gradient(clipped, gradient, output_gradients=Posterior(*(-v for v in velocity))))
+    if settings.product == "exact":
+        mean, log_variance, *parts = products.exact(local_bound, at, vector, bound_weight, sources)
+    else:
+        mean, log_variance, *parts = products.finite_difference(
+            local_bound, at, vector, bound_weight, sources, settings.finite_difference_step
+        )
+    return Posterior(mean, log_variance), clip_jointly(parts, settings.product_clip_norm)
