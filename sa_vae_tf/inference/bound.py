@@ -62,6 +62,8 @@ def negative_elbo(negative_log_likelihood: Callable[..., tf.Tensor], kl_weight: 
         if posterior is None:
             return negative_log_likelihood(None, context, draw.seed)
         likelihood = negative_log_likelihood(posterior.sample(draw.noise), context, draw.seed)
-        return likelihood + tf.cast(kl_weight, likelihood.dtype) * posterior.kl()
+        # tf.cast alone takes a Python number through float32.
+        weight = tf.cast(tf.convert_to_tensor(kl_weight, dtype_hint=likelihood.dtype), likelihood.dtype)
+        return likelihood + weight * posterior.kl()
 
     return bound
