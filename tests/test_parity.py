@@ -1,0 +1,160 @@
+"""Agreement with the authors' implementation on every text fixture."""
+
+import functools
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests import parity
+
+FIXTURES = pathlib.Path(__file__).parent / "fixtures"
+ROOT = pathlib.Path(__file__).parents[1]
+REFERENCES = sorted(path.name for path in FIXTURES.glob("*_ref_f64_*.npz"))
+EXACT = sorted(path.name for path in FIXTURES.glob("*_exact_f64_noclip.npz"))
+
+
+@functools.cache
+def inputs_of(result: str) -> dict[str, np.ndarray]:
+    return parity.load(FIXTURES / re.sub(r"_(ref|exact)_f64_.*", "_inputs.npz", result))
+
+
+def clip_norm_of(result: str) -> float | None:
+    clip = re.search(r"_clip(\d+)\.npz$", result)
+    return float(clip.group(1)) if clip else None
+
+
+def assert_matches(actual: dict[str, np.ndarray], result: str, tolerance: float) -> None:
+    expected = parity.load(FIXTURES / result)
+    assert set(actual) == {
+        *("mean_k", "logvar_k", "loss_final", "dL_dmean_0", "dL_dlogvar_0"),
+        *(name for name in expected if name.startswith("grad/")),
+    }
+    for name, value in actual.items():
+        scale = np.abs(expected[name]).max()
+        assert value.shape == expected[name].shape
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=tolerance * scale, err_msg=name)
+
+
+def test_fixtures_are_there():
+    assert REFERENCES == [
+        "text_tiny2_ref_f64_clip5.npz",
+        "text_tiny_ref_f64_clip1.npz",
+        "text_tiny_ref_f64_clip5.npz",
+        "text_tiny_ref_f64_noclip.npz",
+    ]
+    assert EXACT == ["text_tiny2_exact_f64_noclip.npz", "text_tiny_exact_f64_noclip.npz"]
+
+
+@pytest.mark.parametrize("result", REFERENCES)
+def test_authors_product_is_the_published_one(result):
+    # The difference quotient divides rounding of 1e-16 by 1e-5: agreement is to about 1e-9.
+    assert_matches(parity.step(inputs_of(result), "authors", clip_norm_of(result)), result, 1e-7)
+
+
+@pytest.mark.parametrize("result", EXACT)
+def test_exact_product_is_the_unrolled_derivative(result):
+    # Two orders of summation in float64.
+    assert_matches(parity.step(inputs_of(result), "exact", None), result, 1e-12)
+
+
+@pytest.mark.parametrize("result", EXACT)
+def test_finite_difference_is_near_the_unrolled_derivative(result):
+    # Its own error, of order step squared and rounding / step.
+    assert_matches(parity.step(inputs_of(result), "finite_difference", None), result, 1e-6)
+
+
+def test_the_clips_of_the_fixtures_matter():
+    inputs = inputs_of("text_tiny_ref_f64_clip1.npz")
+    with pytest.raises(AssertionError, match="dL_dmean_0"):
+        assert_matches(parity.step(inputs, "authors", None), "text_tiny_ref_f64_clip1.npz", 0.1)
+
+
+def test_other_sizes():
+    # The fixtures have one size; here all sizes differ, so that no two can be confused.
+    rng = np.random.default_rng(0)
+    sizes = {"B": 2, "T": 5, "Z": 3, "K": 4, "V": 11, "W": 6, "E": 7, "D": 9, "H": 10}
+
+    def size(axis):
+        return 4 * sizes[axis[1:]] if axis[0] == "4" else sum(sizes[part] for part in axis.split("+"))
+
+    inputs: dict[str, np.ndarray] = {
+        name: rng.uniform(-0.5, 0.5, [size(axis) for axis in axes.split()]) for name, axes in parity.SHAPES.items()
+    }
+    inputs["sents"] = rng.integers(0, sizes["V"], [sizes["B"], sizes["T"]])
+    scalars = {"K": 4, "momentum": 0.3, "lr": 0.8, "beta": 0.7, "eps": 1e-5}
+    inputs |= {name: np.array(value) for name, value in scalars.items()}
+    authors, exact = parity.step(inputs, "authors", None), parity.step(inputs, "exact", None)
+    for name, value in exact.items():
+        if name.startswith("grad/"):
+            assert value.shape == inputs[name.replace("grad/", "param/")].shape
+        # Error of the published forward difference: its step times the curvature's change.
+        np.testing.assert_allclose(authors[name], value, rtol=0, atol=1e-4 * np.abs(value).max(), err_msg=name)
+
+
+def test_no_steps():
+    inputs = dict(inputs_of(EXACT[0]), K=np.array(0))
+    inputs["z"] = inputs["z"][:0]
+    authors, exact = parity.step(inputs, "authors", None), parity.step(inputs, "exact", None)
+    assert authors["mean_k"].shape == (1, *inputs["z_final"].shape)
+    for name in exact:
+        np.testing.assert_allclose(authors[name], exact[name], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"img": np.zeros([2, 1, 28, 28])}, "image fixture"),
+        ({"z_final": None}, "missing z_final"),
+        ({"param/dec.3.bias": None}, "missing param/dec.3.bias"),
+        ({"param/dec_rnn.weight_ih_l1": np.zeros([64, 16])}, "unknown param/dec_rnn.weight_ih_l1"),
+        ({"param/dec.3.bias": np.zeros([17])}, r"param/dec\.3\.bias: shape \(17,\), expected \(16,\)"),
+        ({"param/dec_rnn.weight_ih_l0": np.zeros([64, 8])}, r"expected \(64, 12\)"),
+        ({"z": np.zeros([3, 4])}, "z: shape .* expected 3 axes"),
+        ({"K": np.array(4)}, "z: shape .* expected"),
+        ({"sents": np.full([3, 7], 50)}, "sents: 50 to 50, expected token ids from 0 to 49"),
+        ({"sents": np.zeros([3, 7])}, "sents: float64"),
+        ({"beta": np.array(np.nan)}, "beta: expected finite numbers"),
+        ({"eps": np.array(1e-3)}, "eps: 0.001, expected 1e-05"),
+    ],
+)
+def test_unexpected_inputs(change, message):
+    inputs = {name: value for name, value in (dict(inputs_of(EXACT[0])) | change).items() if value is not None}
+    with pytest.raises(ValueError, match=message) as error:
+        parity.step(inputs, "authors", None)
+    assert "\n" not in str(error.value)
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "tests.parity", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_command_line(tmp_path):
+    result, output = "text_tiny2_ref_f64_clip5.npz", tmp_path / "out.npz"
+    inputs = FIXTURES / "text_tiny2_inputs.npz"
+    run(f"--inputs={inputs}", "--hvp=authors", "--clip_norm=5", f"--output={output}").check_returncode()
+    assert_matches(parity.load(output), result, 1e-7)
+
+
+def test_command_line_with_unexpected_inputs(tmp_path):
+    path = tmp_path / "img_inputs.npz"
+    np.savez(path, img=np.zeros([1, 1, 28, 28]))
+    done = run(f"--inputs={path}", f"--output={tmp_path / 'out.npz'}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        f"--inputs={path}: an image fixture (it has an array 'img'); expected a text fixture"
+    )
+    assert not (tmp_path / "out.npz").exists()
+
+
+def test_not_a_fixture_file(tmp_path):
+    (tmp_path / "text.npz").write_text("no archive")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name in ("text.npz", "array.npy"):
+        with pytest.raises(ValueError, match=r"not an \.npz file"):
+            parity.load(tmp_path / name)
