@@ -70,6 +70,7 @@ class LSTMEncoder(keras.Model):
             bias_initializer=uniform(),
             unit_forget_bias=False,
             unroll=True,
+            use_cudnn=False,
             dtype=dtype,
             name="lstm",
         )

@@ -71,6 +71,7 @@ class SyntheticGenerator(keras.Model):
             unit_forget_bias=False,
             return_sequences=True,
             unroll=True,
+            use_cudnn=False,
             dtype=dtype,
             name="lstm",
         )

@@ -1,0 +1,15 @@
+"""Trains a model: python bin/train.py --flagfile=synthetic.flags. Flags after the flag file override it."""
+
+from sa_vae_tf import cli
+from sa_vae_tf.training import config as settings
+from sa_vae_tf.training.train import train
+
+
+def main():
+    run = train(settings.from_flags())
+    print(f"Trained: {run.path}. Next: python bin/evaluate.py --run_dir={run.path}; tensorboard --logdir {run.path}")
+
+
+if __name__ == "__main__":
+    settings.define_flags()
+    cli.run(main)

@@ -1,0 +1,60 @@
+"""From settings to a compiled model."""
+
+from __future__ import annotations
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.schedules import kl_weight
+from sa_vae_tf.training.tasks import TASKS
+
+
+def select_device(config: Config) -> None:
+    """Makes TensorFlow use the device of --device; to be called before anything is computed.
+
+    Raises:
+      UserError: if a GPU is asked for and there is none.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if config.device == "gpu" and not gpus:
+        raise UserError("--device=gpu: TensorFlow sees no GPU; expected one, or --device=auto or cpu")
+    if config.device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def build_model(config: Config, steps_per_epoch: int) -> LatentVariableModel:
+    """Returns the compiled model of these settings with its initial weights.
+
+    Args:
+      config: settings.
+      steps_per_epoch: batches in an epoch, for the schedules that are given in epochs.
+    """
+    task, method = TASKS[config.data], METHODS[config.method]
+    model = LatentVariableModel(
+        encoder=task.encoder(config) if method.encoder else None,
+        decoder=task.decoder(config),
+        method=config.method,
+        latent_dim=config.latent_dim,
+        settings=config.refinement_settings(),
+        steps=config.steps_by_epoch()[0],
+        svi_init=config.svi_init,
+        path_weights=config.path_weights,
+        kl_weight=functools.partial(
+            kl_weight, start=config.kl_start, warmup_steps=config.kl_warmup_epochs * steps_per_epoch
+        ),
+        skip_norm=config.skip_norm,
+        seed=config.seed,
+    )
+    kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
+    model.compile(optimizer=optimizer, jit_compile=config.jit_compile)
+    optimizer.build(model.trainable_variables)
+    return model

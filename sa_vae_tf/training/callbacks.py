@@ -1,0 +1,173 @@
+"""What happens beside the training steps: schedules, figures, checkpoints, and the end of a run gone wrong."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import keras
+import tensorflow as tf
+
+from sa_vae_tf.errors import TrainingDiverged
+from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
+from sa_vae_tf.training.schedules import LearningRateRule
+
+logger = logging.getLogger(__name__)
+
+# Below this the posterior carries nothing: the paper's collapsed models have a KL of 0.00 to 0.02 nats.
+COLLAPSED_KL = 0.05
+
+
+class RefinementSchedule(keras.callbacks.Callback):
+    """Sets the number of refinement steps by epoch (section 5.2).
+
+    Args:
+      steps_by_epoch: number of steps from each listed epoch on.
+    """
+
+    def __init__(self, steps_by_epoch: dict[int, int]):
+        super().__init__()
+        self.steps_by_epoch = steps_by_epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        steps = self.steps_by_epoch[max(start for start in self.steps_by_epoch if start <= epoch)]
+        if steps != self.model.steps:
+            self.model.set_steps(steps)
+
+
+class SkippedSteps(keras.callbacks.Callback):
+    """Ends training after too many steps whose gradient was not finite or was huge.
+
+    Args:
+      limit: number of skipped steps that is one too many.
+      checkpoints: where the last good weights are kept before the end.
+    """
+
+    def __init__(self, limit: int, checkpoints: Checkpoints):
+        super().__init__()
+        self.limit, self.checkpoints = limit, checkpoints
+
+    def on_train_batch_end(self, batch, logs=None):
+        skipped = int(logs["skipped_steps"])
+        if skipped > self.limit:
+            self.checkpoints.save()
+            raise TrainingDiverged(
+                f"{skipped} steps were skipped for a gradient that was not finite or huge, the last at step "
+                f"{int(self.model.step)}; the last good weights are in {self.checkpoints.latest.latest_checkpoint}; "
+                "try a lower --learning_rate or a lower --svi_rate_mean and --svi_rate_log_variance"
+            )
+
+
+class EpochFigures(keras.callbacks.Callback):
+    """Adds time and schedule to an epoch's figures, writes them to metrics.jsonl, and warns of collapse.
+
+    Args:
+      run: folder of the run.
+      steps_per_epoch: batches in an epoch.
+      batch_size: examples in a batch.
+    """
+
+    def __init__(self, run: RunFolder, steps_per_epoch: int, batch_size: int):
+        super().__init__()
+        self.run, self.steps_per_epoch, self.batch_size = run, steps_per_epoch, batch_size
+        self.warned = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seconds, self.batches = 0.0, 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The first step of an epoch may include compilation.
+        if self.batches:
+            self.seconds += time.perf_counter() - self.began
+        self.batches += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        timed = max(self.batches - 1, 1)
+        logs["kl_weight"] = float(self.model.kl_weight(self.model.step))
+        logs["svi_steps"] = self.model.steps
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        logs["step_seconds"] = self.seconds / timed
+        logs["examples_per_second"] = timed * self.batch_size / self.seconds if self.seconds else 0.0
+        self.run.append_metrics({"epoch": epoch + 1, "step": int(self.model.step), **logs})
+        collapsed = self.model.method.latent and logs["val_kl"] < COLLAPSED_KL and logs["kl_weight"] >= 1
+        if collapsed and not self.warned:
+            self.warned = True
+            logger.warning(
+                "the posterior has collapsed: KL %.3f nats, %d active units; the decoder ignores the latent variable",
+                logs["val_kl"],
+                logs["val_active_units"],
+            )
+
+
+class LatentSummaries(keras.callbacks.Callback):
+    """Writes to TensorBoard the KL of each latent dimension on the validation set.
+
+    Args:
+      run: folder of the run.
+    """
+
+    def __init__(self, run: RunFolder):
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(run.path / "validation"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.model.method.latent:
+            with self.writer.as_default(step=epoch):
+                for dimension, kl in enumerate(self.model.kl_per_dimension.result().numpy()):
+                    tf.summary.scalar(f"kl_per_dimension/{dimension}", kl)
+            self.writer.flush()
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves a checkpoint after each epoch, and within an epoch by steps or minutes; keeps the best.
+
+    Must come after every callback with a state, so that the state saved after an epoch is complete.
+
+    Args:
+      checkpoints: where to save.
+      rule: knows whether the epoch brought the best validation bound.
+      every_steps: steps between checkpoints within an epoch; 0 for none.
+      every_minutes: minutes between them; 0 for none.
+      steps_per_epoch: batches in an epoch.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        rule: LearningRateRule,
+        every_steps: int,
+        every_minutes: float,
+        steps_per_epoch: int,
+    ):
+        super().__init__()
+        self.checkpoints, self.rule, self.steps_per_epoch = checkpoints, rule, steps_per_epoch
+        self.every_steps, self.every_minutes = every_steps, every_minutes
+        self.saved_at = time.monotonic()
+        # Epoch means begun before a run was stopped go on where they were.
+        self.unfinished = [v.numpy() for v in checkpoints.metrics.values()]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if int(self.model.step) % self.steps_per_epoch:
+            for variable, value in zip(self.checkpoints.metrics.values(), self.unfinished, strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = int(self.model.step)
+        if step % self.steps_per_epoch == 0:
+            return  # The epoch's end, with validation and the rate rule, is still to come.
+        by_steps = self.every_steps and step % self.every_steps == 0
+        by_minutes = self.every_minutes and time.monotonic() - self.saved_at > 60 * self.every_minutes
+        if by_steps or by_minutes:
+            self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.rule.improved:
+            self.checkpoints.save_best()
+        self._save()
+
+    def _save(self) -> None:
+        self.checkpoints.save()
+        self.saved_at = time.monotonic()

@@ -1,0 +1,215 @@
+"""The settings of a run: one dataclass, from which the command-line flags are made and to which they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from absl import flags
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.inference import METHODS, PRODUCTS, SCOPES, RefinementSettings
+
+# Settings that may differ between a run folder and the command that goes on with it: they do not change what a
+# step computes.
+FREE_TO_CHANGE = (
+    "run_dir", "data_dir", "num_epochs", "max_steps", "checkpoint_minutes", "checkpoint_steps", "log_steps",
+)  # fmt: skip
+
+
+def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, low: float | None = None) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Every setting of a training run, each a flag of the same name."""
+
+    # The run.
+    run_dir: str = _option("", "Folder of the run; empty: runs/<data>-<method>-<seed>.")
+    seed: int = _option(1, "Seed of weights, order of examples and noise.", low=0)
+    num_epochs: int = _option(20, "Passes over the training data.", low=0)
+    max_steps: int = _option(0, "Stop after this many steps; 0: after num_epochs.", low=0)
+    batch_size: int = _option(50, "Examples in a training step.", low=1)
+    eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
+    max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)
+    checkpoint_minutes: float = _option(5.0, "Minutes between checkpoints within an epoch; 0: none.", low=0)
+    checkpoint_steps: int = _option(0, "Steps between checkpoints within an epoch; 0: by minutes alone.", low=0)
+    log_steps: int = _option(20, "Steps between TensorBoard points within an epoch.", low=1)
+    device: str = _option("auto", "auto uses a GPU where there is one.", choices=("auto", "cpu", "gpu"))
+    jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA.")
+    deterministic: bool = _option(
+        False, "Ask for kernels that give the same bits in every run; turns XLA off. On CPU, XLA's do so already."
+    )
+
+    # Data.
+    data: str = _option("synthetic", "Data set.", choices=("synthetic",))
+    data_dir: str = _option("", "Where prepared data is kept; empty: the default of TFDS.")
+    data_seed: int = _option(0, "Seed of the oracle and its draws; 0: the run's seed.", low=0)
+    num_examples: int = _option(5000, "Examples in each split of the synthetic data.", low=1)
+
+    # Models.
+    generator: str = _option(
+        "oracle", "oracle: the decoder is the one that drew the data, fixed; learned: it is learned.",
+        choices=("oracle", "learned"),
+    )  # fmt: skip
+    embedding_dim: int = _option(100, "Size of the embedded symbols of the encoder and of a learned decoder.", low=1)
+    units: int = _option(100, "Units of the LSTMs of the encoder and of a learned decoder.", low=1)
+    latent_dim: int = _option(2, "Dimensions of the latent variable.", low=1)
+    dropout: float = _option(0.0, "Dropout of a learned decoder, in [0, 1).", low=0)
+    initial_range: float = _option(0.1, "Weights start uniformly within plus or minus this.", low=0)
+
+    # Method.
+    method: str = _option("sa_vae", "Training objective.", choices=tuple(METHODS))
+    svi_steps: int = _option(20, "Refinement steps, K.", low=0)
+    svi_steps_schedule: str = _option(
+        "", "Later numbers of refinement steps, epoch:steps,...: '10:10,15:5' takes 10 from epoch 10, 5 from 15 on."
+    )
+    svi_init: str = _option("zero", "Start of the refinement for --method=svi.", choices=("zero", "random"))
+    svi_rate_mean: float = _option(
+        0.02, "Refinement rate of the mean, for one example's bound: the paper's divided by its batch size.", low=0
+    )
+    svi_rate_log_variance: float = _option(0.02, "Refinement rate of the log variance, likewise.", low=0)
+    svi_momentum: float = _option(0.5, "Momentum of the refinement, in [0, 1).", low=0)
+    svi_clip_norm: float = _option(0.0, "Largest norm of a refinement step's gradient; 0: no clip.", low=0)
+    svi_clip_scope: str = _option(
+        "example", "Clip each example alone, or as the authors over the batch (always so with --hvp=authors).",
+        choices=SCOPES,
+    )  # fmt: skip
+    hvp: str = _option("exact", "Hessian-vector products of the reverse pass.", choices=PRODUCTS)
+    hvp_clip_norm: float = _option(0.0, "Largest norm before and after each product; 0: no clip.", low=0)
+    hvp_step: float = _option(0.0, "Relative step of --hvp=finite_difference; 0: by the float type.", low=0)
+    bound_weights: str = _option(
+        "final",
+        "Weights of the bounds along the refinement for --method=sa_vae: final, ends (first and last), uniform, or "
+        "K + 1 numbers w0,...,wK.",
+    )
+    kl_start: float = _option(0.1, "KL weight at the start of the warm-up.", low=0)
+    kl_warmup_epochs: float = _option(0.0, "Epochs over which the KL weight grows linearly to one; 0: none.", low=0)
+
+    # Optimiser.
+    optimizer: str = _option("sgd", "Optimiser of the weights.", choices=("sgd", "adam"))
+    learning_rate: float = _option(1.0, "Its learning rate.", low=0)
+    clip_norm: float = _option(5.0, "Largest norm of the gradient of all weights; 0: no clip.", low=0)
+    lr_decay_start_epoch: int = _option(
+        5, "From this epoch on, the first without improvement starts decaying the rate, every epoch; 0: never.", low=0
+    )
+    lr_decay_factor: float = _option(0.5, "Factor of that decay.", low=0)
+    min_learning_rate: float = _option(0.0, "Training ends when the rate falls below this.", low=0)
+    skip_norm: float = _option(1e4, "A step whose gradient is larger than this, or not finite, is skipped.", low=0)
+    max_skipped_steps: int = _option(20, "Training ends with an error after this many skipped steps.", low=0)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, low = getattr(self, field.name), field.metadata["low"]
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"--{field.name}={value}: expected a finite number")
+            if low is not None and value < low:
+                raise UserError(f"--{field.name}={value}: expected at least {low}")
+            choices = field.metadata["choices"]
+            if choices and value not in choices:
+                raise UserError(f"--{field.name}={value}: expected one of {', '.join(choices)}")
+        for name in ("dropout", "svi_momentum"):
+            if getattr(self, name) >= 1:
+                raise UserError(f"--{name}={getattr(self, name)}: expected a number in [0, 1)")
+        if self.method == "lm" and self.generator == "oracle":
+            raise UserError("--method=lm has no latent variable: it needs --generator=learned")
+        weighted = self.path_weights(self.svi_steps) is not None
+        if weighted and (self.method != "sa_vae" or self.hvp == "authors"):
+            raise UserError(
+                f"--bound_weights={self.bound_weights}: works with --method=sa_vae and --hvp=exact or finite_difference"
+            )
+        for steps in self.steps_by_epoch().values():
+            self.path_weights(steps)
+
+    @property
+    def default_run_dir(self) -> str:
+        return f"runs/{self.data}-{self.generator}-{self.method}-{self.seed}"
+
+    def steps_by_epoch(self) -> dict[int, int]:
+        """Returns the number of refinement steps from each listed epoch on; epoch 0 is always listed."""
+        steps = {0: self.svi_steps if METHODS[self.method].refines else 0}
+        for item in filter(None, self.svi_steps_schedule.split(",")):
+            epoch, colon, number = item.partition(":")
+            if not (colon and epoch.strip().isdigit() and number.strip().isdigit()):
+                raise UserError(
+                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5'"
+                )
+            steps[int(epoch)] = int(number)
+        return steps
+
+    def path_weights(self, steps: int) -> tuple[float, ...] | None:
+        """Returns the K + 1 weights of the bounds along the refinement, or None for the last alone."""
+        if self.bound_weights == "final" or steps == 0:
+            return None
+        if self.bound_weights == "ends":
+            return (1.0, *[0.0] * (steps - 1), 1.0)
+        if self.bound_weights == "uniform":
+            return tuple([1.0 / (steps + 1)] * (steps + 1))
+        try:
+            weights = tuple(float(number) for number in self.bound_weights.split(","))
+        except ValueError:
+            weights = ()
+        if len(weights) != steps + 1 or not all(math.isfinite(w) and w >= 0 for w in weights):
+            raise UserError(
+                f"--bound_weights={self.bound_weights}: expected final, ends, uniform or {steps + 1} weights"
+            )
+        return weights
+
+    def refinement_settings(self) -> RefinementSettings:
+        return RefinementSettings(
+            step_size_mean=self.svi_rate_mean,
+            step_size_log_variance=self.svi_rate_log_variance,
+            momentum=self.svi_momentum,
+            clip_norm=self.svi_clip_norm or None,
+            product_clip_norm=self.hvp_clip_norm or None,
+            clip_scope="batch" if self.hvp == "authors" else self.svi_clip_scope,
+            product=self.hvp,
+            finite_difference_step=self.hvp_step or None,
+        )
+
+    def differing(self, other: Config) -> list[str]:
+        """Returns a description of each setting that keeps `other` from going on with a run of this one."""
+        return [
+            f"--{field.name} is {getattr(self, field.name)} there and {getattr(other, field.name)} here"
+            for field in dataclasses.fields(self)
+            if field.name not in FREE_TO_CHANGE and getattr(self, field.name) != getattr(other, field.name)
+        ]
+
+
+def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines one flag for each setting."""
+    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+    for field in dataclasses.fields(Config):
+        help, default = field.metadata["help"], field.default
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(field.name, default, field.metadata["choices"], help, flag_values=flag_values)
+        else:
+            define[type(default)](field.name, default, help, flag_values=flag_values)
+
+
+def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
+    """Reads the settings from parsed flags, with the default run folder filled in."""
+    config = Config(**{field.name: flag_values[field.name].value for field in dataclasses.fields(Config)})
+    return config if config.run_dir else dataclasses.replace(config, run_dir=config.default_run_dir)
+
+
+def to_flagfile(config: Config) -> str:
+    """Returns the settings as the text of a flag file."""
+    return "".join(f"--{field.name}={getattr(config, field.name)}\n" for field in dataclasses.fields(config))
+
+
+def from_flagfile(path: str) -> Config:
+    """Reads settings that `to_flagfile` wrote.
+
+    Raises:
+      UserError: if the file holds an unknown flag or a value out of range.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    try:
+        values(["", f"--flagfile={path}"])
+    except flags.Error as error:
+        raise UserError(f"{path}: {error}") from None
+    return from_flags(values)

@@ -1,0 +1,214 @@
+"""The Keras model that ties an encoder, a decoder and a method together for `compile` and `fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from sa_vae_tf.evaluation.draws import draw_per_example
+from sa_vae_tf.inference import (
+    METHODS,
+    Bound,
+    Draw,
+    LocalInference,
+    Posterior,
+    RefinementSettings,
+    draw,
+    negative_elbo,
+    prior_like,
+    refine,
+)
+from sa_vae_tf.training.metrics import ActiveUnits, MeanPerDimension
+
+
+class Inferred(NamedTuple):
+    """The posteriors of a batch without any learning, and what is needed to evaluate bounds under them.
+
+    Attributes:
+      initial, refined: posteriors before and after the refinement; None without latent variable.
+      context: what the decoder reads besides z.
+      bound: function (posterior, context, draw) -> [batch] with KL weight one.
+      final_draw: the draw under which bounds are reported.
+    """
+
+    initial: Posterior | None
+    refined: Posterior | None
+    context: Any
+    bound: Bound
+    final_draw: Draw
+
+    def bound_at(self, posterior: Posterior | None) -> tf.Tensor:
+        return self.bound(posterior, self.context, self.final_draw)
+
+
+class LatentVariableModel(keras.Model):
+    """A decoder with, by method, a latent variable, an encoder and refined inference.
+
+    Batches are dicts of `x`, what encoder and decoder read, and `index`, int64 [batch], the number of each example
+    in its data set, from which evaluation draws the example's noise.
+
+    Args:
+      encoder: maps (x, training) to the initial posterior; None for methods without encoder.
+      decoder: keeps the contract of `sa_vae_tf.models`.
+      method: name in `sa_vae_tf.inference.METHODS`.
+      latent_dim: dimensions of z.
+      settings: of the refinement.
+      steps: number of refinement steps; may be set anew between epochs with `set_steps`.
+      svi_init: start of the refinement without encoder, 'zero' or 'random'.
+      path_weights: function of the number of steps to the weights of the weighted bound, or None.
+      kl_weight: function of the step to the KL weight in training.
+      skip_norm: a step with a larger gradient is skipped.
+      seed: of the noise in training.
+    """
+
+    def __init__(
+        self,
+        encoder: keras.Model | None,
+        decoder: keras.Model,
+        method: str,
+        latent_dim: int,
+        settings: RefinementSettings,
+        steps: int,
+        svi_init: str = "zero",
+        path_weights: Callable[[int], tuple[float, ...] | None] = lambda steps: None,
+        kl_weight: Callable[[tf.Tensor], tf.Tensor] = lambda step: tf.constant(1.0),
+        skip_norm: float = 1e4,
+        seed: int = 0,
+    ):
+        super().__init__(name=method)
+        self.encoder, self.decoder, self.method = encoder, decoder, METHODS[method]
+        self.latent_dim, self.settings, self.steps, self.svi_init = latent_dim, settings, steps, svi_init
+        self.path_weights, self.kl_weight, self.skip_norm, self.seed = path_weights, kl_weight, skip_norm, seed
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
+        names = ["loss", "nll_bound"]
+        if self.method.latent:
+            names += ["reconstruction", "kl", "initial_bound"]
+        self.means = {name: keras.metrics.Mean(name) for name in names}
+        self.gradient_norm = keras.metrics.Mean("gradient_norm")
+        self.active_units = ActiveUnits(latent_dim, name="active_units")
+        self.kl_per_dimension = MeanPerDimension(latent_dim, name="kl_per_dimension")
+        self.built = True
+
+    def set_steps(self, steps: int) -> None:
+        """Changes the number of refinement steps; the next step is compiled anew."""
+        self.steps = steps
+        self.make_train_function(force=True)
+        self.make_test_function(force=True)
+
+    def initial_posterior(self, x: Any, svi_init: str, noise: tf.Tensor, training: bool) -> Posterior:
+        """Returns the encoder's posterior, or for 'zero' and 'random' one that does not depend on x."""
+        if svi_init == "encoder":
+            assert self.encoder is not None
+            return Posterior(*self.encoder(x, training=training))
+        prior = prior_like(Posterior(noise, noise))
+        return prior if svi_init == "zero" else prior._replace(mean=noise)
+
+    def decoder_bound(self, kl_weight: Any, training: bool) -> Bound:
+        def likelihood(z, context, seed):
+            return self.decoder.negative_log_likelihood(z, context, training=training, seed=seed)
+
+        return negative_elbo(likelihood, kl_weight)
+
+    def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        x, size = batch["x"], tf.shape(batch["index"])[0]
+        seeds = tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
+        kl_weight = self.kl_weight(self.step)
+        shape = tf.zeros([size, self.latent_dim])
+        with tf.GradientTape() as tape:
+            initial = None
+            if self.method.latent:
+                start = "encoder" if self.encoder else self.svi_init
+                noise = tf.random.stateless_normal(tf.shape(shape), seeds[0])
+                initial = self.initial_posterior(x, start, noise, training=True)
+            step_draws, final_draw = draw(Posterior(shape, shape), self.steps, seeds[1])
+            bound = self.decoder_bound(kl_weight, training=True)
+            context = x
+            if self.settings.product == "authors":
+                # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
+                inner, prepare_seed = bound, seeds[2]
+
+                def bound(posterior, x, draw):
+                    context = self.decoder.prepare(x, training=True, seed=prepare_seed)
+                    return inner(posterior, context, draw)
+            else:
+                context = self.decoder.prepare(x, training=True, seed=seeds[2])
+            local = LocalInference(bound, context, step_draws, final_draw, self.settings, self.path_weights(self.steps))
+            objective = self.method.objective(local, initial)
+        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective.loss, self.trainable_variables)]
+        norm = tf.linalg.global_norm(gradients)
+        self._apply_if_sane(gradients, norm)
+        self.step.assign_add(1)
+
+        self.gradient_norm.update_state(norm)
+        self.means["loss"].update_state(objective.loss)
+        if objective.posterior is None:
+            self.means["nll_bound"].update_state(objective.bound)
+        else:
+            kl = objective.posterior.kl()
+            reconstruction = objective.bound - kl_weight * kl
+            self._update_bound(reconstruction, kl)
+        names = [name for name in self.means if name != "initial_bound"]
+        results = {name: self.means[name].result() for name in names}
+        return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
+
+    def _apply_if_sane(self, gradients: list[tf.Tensor], norm: tf.Tensor) -> None:
+        def apply():
+            self.optimizer.apply(gradients, self.trainable_variables)
+            return tf.constant(0, tf.int64)
+
+        sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
+        self.skipped.assign_add(tf.cond(sane, apply, lambda: tf.constant(1, tf.int64)))
+
+    def _update_bound(self, reconstruction: tf.Tensor, kl: tf.Tensor) -> None:
+        self.means["nll_bound"].update_state(reconstruction + kl)
+        self.means["reconstruction"].update_state(reconstruction)
+        self.means["kl"].update_state(kl)
+
+    def infer(
+        self, batch: dict[str, Any], steps: int | None = None, svi_init: str | None = None, seed: int = 0
+    ) -> Inferred:
+        """Infers the posteriors of a batch; an example's depends on that example, its index and `seed` alone.
+
+        Args:
+          batch: as for training.
+          steps: refinement steps; None for as many as in training.
+          svi_init: 'encoder', 'zero' or 'random'; None for the start used in training.
+          seed: of the noise.
+
+        Returns:
+          An `Inferred`.
+        """
+        bound = self.decoder_bound(1.0, training=False)
+        context = self.decoder.prepare(batch["x"])
+        shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
+        steps = (self.steps if self.method.refines else 0) if steps is None else steps
+        # One draw more than steps: its noise is the random start.
+        draws, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.constant([seed, 0]))
+        if not self.method.latent:
+            return Inferred(None, None, context, bound, final_draw)
+        start = svi_init or ("encoder" if self.encoder else self.svi_init)
+        initial = self.initial_posterior(batch["x"], start, draws.noise[0], training=False)
+        step_draws = tf.nest.map_structure(lambda t: t[1:], draws)
+        # The product plays no part without a derivative, but the authors' forbids a prepared context.
+        settings = dataclasses.replace(self.settings, product="exact")
+        refined = refine(bound, initial, context, step_draws, settings).posterior
+        return Inferred(initial, refined, context, bound, final_draw)
+
+    def test_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        inferred = self.infer(batch)
+        value = inferred.bound_at(inferred.refined)
+        if inferred.refined is None:
+            self.means["nll_bound"].update_state(value)
+            return {"nll_bound": self.means["nll_bound"].result()}
+        kl = inferred.refined.kl()
+        self._update_bound(value - kl, kl)
+        self.means["initial_bound"].update_state(inferred.bound_at(inferred.initial))
+        self.active_units.update_state(inferred.refined.mean)
+        self.kl_per_dimension.update_state(inferred.refined.kl_per_dimension())
+        names = ("nll_bound", "reconstruction", "kl", "initial_bound")
+        return {**{name: self.means[name].result() for name in names}, "active_units": self.active_units.result()}

@@ -1,0 +1,47 @@
+"""Quantities that change as training goes on: the KL weight and the learning rate."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+
+def kl_weight(step: tf.Tensor, start: float, warmup_steps: float) -> tf.Tensor:
+    """Returns the weight of the KL term at a step: linear from `start` to one over `warmup_steps` (section 4.2)."""
+    if warmup_steps == 0:
+        return tf.constant(1.0)
+    return tf.minimum(1.0, start + (1.0 - start) * tf.cast(step, tf.float32) / warmup_steps)
+
+
+class LearningRateRule(keras.callbacks.Callback):
+    """Decays the rate every epoch once an epoch has brought no better validation bound, and keeps the best bound.
+
+    Its state is in variables, so that a checkpoint holds it.
+
+    Args:
+      start_epoch: the rule waits until this many epochs are done; 0 never decays.
+      factor: of the decay.
+      minimum: training ends when the rate falls below it.
+    """
+
+    def __init__(self, start_epoch: int, factor: float, minimum: float):
+        super().__init__()
+        self.start_epoch, self.factor, self.minimum = start_epoch, factor, minimum
+        self.best = tf.Variable(float("inf"), trainable=False, name="best_bound")
+        self.improved = False
+        self.decaying = tf.Variable(False, trainable=False, name="decaying")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.improved = logs["val_nll_bound"] < float(self.best)
+        if self.improved:
+            self.best.assign(logs["val_nll_bound"])
+        elif self.start_epoch and epoch + 1 >= self.start_epoch:
+            self.decaying.assign(True)
+        if bool(self.decaying):
+            rate = self.model.optimizer.learning_rate
+            rate.assign(rate * self.factor)
+            self.model.stop_training = self.ended()
+
+    def ended(self) -> bool:
+        """Whether the rate has fallen below its minimum, which ends training."""
+        return bool(self.decaying) and float(self.model.optimizer.learning_rate) < self.minimum

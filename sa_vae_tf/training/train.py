@@ -1,0 +1,111 @@
+"""A training run from settings to a finished run folder, resumed wherever it was stopped."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import keras
+
+from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.callbacks import (
+    EpochFigures,
+    LatentSummaries,
+    RefinementSchedule,
+    SaveCheckpoints,
+    SkippedSteps,
+)
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
+from sa_vae_tf.training.schedules import LearningRateRule
+from sa_vae_tf.training.tasks import TASKS
+
+logger = logging.getLogger(__name__)
+
+
+def train(config: Config, verbose: int | None = None) -> RunFolder:
+    """Trains a model, or goes on with the run in the folder, and returns the folder.
+
+    Stopped at any point and called again, it ends with the weights of a run that was never stopped.
+
+    Args:
+      config: settings; `run_dir` names the folder.
+      verbose: as for `keras.Model.fit`; None shows a progress bar on a terminal and a line an epoch elsewhere.
+
+    Raises:
+      UserError: if a setting or the folder is at fault.
+      TrainingDiverged: if too many steps were not finite.
+    """
+    select_device(config)
+    keras.utils.set_random_seed(config.seed)
+    run = RunFolder(config.run_dir)
+    run.open_for_training(config)
+    splits = TASKS[config.data].splits(config)
+    training, validation = splits["train"], splits["validation"].take(config.max_eval_examples)
+    steps_per_epoch = training.steps(config.batch_size)
+    model = build_model(config, steps_per_epoch)
+    rule = LearningRateRule(config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate)
+    checkpoints = Checkpoints(run, model, {"best_bound": rule.best, "decaying": rule.decaying})
+    if checkpoints.restore_latest():
+        logger.info("Going on with %s at step %d", run.path, int(model.step))
+    run.forget_metrics_after(int(model.step))
+
+    last = config.num_epochs * steps_per_epoch
+    last = min(last, config.max_steps) if config.max_steps else last
+    rule.set_model(model)
+    last = int(model.step) if rule.ended() else last
+    if not model.trainable_variables:
+        logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
+        last = 0
+    if not checkpoints.latest.checkpoints:
+        checkpoints.save()
+    callbacks = [
+        RefinementSchedule(config.steps_by_epoch()),
+        rule,
+        SkippedSteps(config.max_skipped_steps, checkpoints),
+        EpochFigures(run, steps_per_epoch, config.batch_size),
+        keras.callbacks.TensorBoard(
+            str(run.path), write_graph=False, write_steps_per_second=True, update_freq=config.log_steps
+        ),
+        LatentSummaries(run),
+        SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch),
+    ]
+    if verbose is None:
+        verbose = 1 if sys.stdout.isatty() else 2
+    batches = training.shuffled(config.batch_size, config.seed, int(model.step))
+    for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
+        model.fit(
+            batches,
+            initial_epoch=first_epoch,
+            epochs=epochs,
+            steps_per_epoch=steps,
+            validation_data=validation.in_order(config.eval_batch_size),
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=verbose,
+        )
+        if model.stop_training:
+            break
+        batches = training.shuffled(config.batch_size, config.seed, int(model.step))
+    return run
+
+
+def _fits(step: int, last: int, steps_per_epoch: int) -> list[tuple[int, int, int]]:
+    """Splits the steps still to do into calls of `fit`, whose epochs all have one length.
+
+    Returns:
+      (initial_epoch, epochs, steps_per_epoch) of each call: the rest of an epoch that was begun, the whole epochs,
+      and the part of an epoch before the last step.
+    """
+    fits = []
+    while step < last:
+        epoch, within = divmod(step, steps_per_epoch)
+        whole = (last - step) // steps_per_epoch
+        if within or not whole:
+            steps = min(steps_per_epoch - within, last - step)
+            fits.append((epoch, epoch + 1, steps))
+        else:
+            steps = whole * steps_per_epoch
+            fits.append((epoch, epoch + whole, steps_per_epoch))
+        step += steps
+    return fits
