@@ -30,6 +30,7 @@ class Inferred(NamedTuple):
 
     Attributes:
       initial, refined: posteriors before and after the refinement; None without latent variable.
+      path: the posterior before each refinement step and after the last, parts [K + 1, batch, latent].
       context: what the decoder reads besides z.
       bound: function (posterior, context, draw) -> [batch] with KL weight one.
       final_draw: the draw under which bounds are reported.
@@ -37,6 +38,7 @@ class Inferred(NamedTuple):
 
     initial: Posterior | None
     refined: Posterior | None
+    path: Posterior | None
     context: Any
     bound: Bound
     final_draw: Draw
@@ -190,14 +192,17 @@ class LatentVariableModel(keras.Model):
         # One draw more than steps: its noise is the random start.
         draws, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.constant([seed, 0]))
         if not self.method.latent:
-            return Inferred(None, None, context, bound, final_draw)
+            return Inferred(None, None, None, context, bound, final_draw)
         start = svi_init or ("encoder" if self.encoder else self.svi_init)
         initial = self.initial_posterior(batch["x"], start, draws.noise[0], training=False)
         step_draws = tf.nest.map_structure(lambda t: t[1:], draws)
-        # The product plays no part without a derivative, but the authors' forbids a prepared context.
-        settings = dataclasses.replace(self.settings, product="exact")
-        refined = refine(bound, initial, context, step_draws, settings).posterior
-        return Inferred(initial, refined, context, bound, final_draw)
+        refined = refine(bound, initial, context, step_draws, self.evaluation_settings)
+        return Inferred(initial, refined.posterior, refined.path, context, bound, final_draw)
+
+    @property
+    def evaluation_settings(self) -> RefinementSettings:
+        """Settings of a refinement that is not differentiated: the authors' product would forbid a prepared context."""
+        return dataclasses.replace(self.settings, product="exact")
 
     def test_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         inferred = self.infer(batch)

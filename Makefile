@@ -1,0 +1,38 @@
+# Two commands do everything: `make run` and `make test`. Both make the virtual environment first.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs
+BIN = $(VENV)/bin/python
+SA_VAE = $(RUN)/synthetic-oracle-sa_vae-1
+VAE = $(RUN)/synthetic-oracle-vae-1
+
+.PHONY: run test lint slow clean
+
+run: $(VENV)/installed
+	$(BIN) bin/train.py --flagfile=synthetic.flags --run_dir=$(SA_VAE)
+	$(BIN) bin/train.py --flagfile=synthetic.flags --method=vae --run_dir=$(VAE)
+	$(BIN) bin/evaluate.py --run_dir=$(VAE)
+	$(BIN) bin/evaluate.py --run_dir=$(SA_VAE)
+	$(BIN) bin/analyze.py --run_dir=$(SA_VAE) --compare=$(VAE)
+
+test: $(VENV)/installed
+	$(BIN) -m pytest
+
+# The long tests: kills and restarts, memory, full disk.
+slow: $(VENV)/installed
+	$(BIN) -m pytest -m slow
+
+lint: $(VENV)/installed
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy sa_vae_tf bin
+
+$(VENV)/installed: setup.cfg constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; (3, 10) <= v < (3, 14) or sys.exit("Python %d.%d: expected 3.10 to 3.13; give another by make PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

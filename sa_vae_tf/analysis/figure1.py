@@ -1,0 +1,69 @@
+"""Figure 1: where VAE, SVI and SA-VAE end up on the bound of one test example under the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_search
+from sa_vae_tf.analysis.experiments import trained
+from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
+from sa_vae_tf.analysis.table1 import ROWS, row_config
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.evaluation.evaluate import load_best
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.tasks import TASKS
+
+METHODS_SHOWN = ("VAE", "SVI", "SA-VAE")
+# Posteriors evaluated together, and half the draws under which each is averaged.
+POINTS_AT_ONCE = 512
+NOISE_PAIRS = 32
+
+
+def reproduce(base: Config, runs: Path, output: Path, example: int = 0) -> list[Path]:
+    """Trains what Figure 1 shows, or finds it in `runs`, and draws it.
+
+    Args:
+      base: settings common to the methods.
+      runs: folder of the run folders, shared with Table 1.
+      output: folder of figure1.png and figure1.json.
+      example: number of the test example.
+    """
+    rows = {row.name: row for row in ROWS}
+    folders = {name: trained(row_config(base, rows[name], "oracle", base.seed, runs)) for name in METHODS_SHOWN}
+    return landscape_of(folders, output / "figure1.png", example)
+
+
+def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0) -> list[Path]:
+    """Draws the bound of one test example over the two posterior means, with each run's refinement on it.
+
+    Args:
+      folders: runs by name, all with the oracle's fixed decoder and the same data.
+      path: of the PNG; the numbers go beside it as JSON.
+      example: number of the test example.
+
+    Raises:
+      UserError: if the example is not in the test set.
+    """
+    trajectories = {}
+    for name, run in folders.items():
+        config, model = load_best(run)
+        data = TASKS[config.data].splits(config)["test"]
+        if not 0 <= example < data.count:
+            raise UserError(f"--example={example}: expected a number from 0 to {data.count - 1}")
+        batch = next(iter(data.in_order(1).skip(example)))
+        inferred = model.infer(batch)
+        assert inferred.path is not None
+        trajectories[name] = np.asarray(inferred.path.mean[:, 0])
+    context = model.decoder.prepare(tf.repeat(batch["x"], POINTS_AT_ONCE, axis=0))
+    value = example_bound(
+        model.decoder_bound(1.0, training=False), context, fixed_noise(NOISE_PAIRS, 2), POINTS_AT_ONCE
+    )
+    optimum, _ = grid_search(value)
+    landscape = compute_landscape(value, optimum, list(trajectories.values()))
+    draw_landscape(landscape, trajectories, path, f"Bound of test example {example}")
+    return [path, path.with_suffix(".json")]

@@ -1,0 +1,161 @@
+"""Table 1: bounds on the synthetic task, for a fixed and for a learned generator, beside the paper's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sa_vae_tf.analysis.experiments import evaluated, trained, write_text
+from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
+from sa_vae_tf.data import synthetic
+from sa_vae_tf.evaluation.true_likelihood import nll_by_prior_samples, nll_by_quadrature
+from sa_vae_tf.training.config import Config
+
+GENERATORS = ("oracle", "learned")
+# Samples of the prior for the true NLL: the paper's number, and many more.
+PRIOR_SAMPLES = (1000, 100_000)
+
+
+class Row(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+      name: as printed.
+      settings: what it changes of the flag file's settings.
+      paper: the paper's bounds with the oracle and the learned generator; None for rows the paper has not.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    paper: tuple[float, float] | None = None
+
+
+ROWS = (
+    Row("VAE", {"method": "vae"}, (21.77, 27.06)),
+    Row("SVI", {"method": "svi"}, (22.33, 25.82)),
+    Row("VAE+SVI", {"method": "vae_svi"}),
+    Row("SA-VAE", {"method": "sa_vae"}, (20.13, 25.21)),
+    Row("SA-VAE, finite differences", {"method": "sa_vae", "hvp": "finite_difference"}),
+    Row("SA-VAE, authors' arithmetic", {"method": "sa_vae", "hvp": "authors", "svi_clip_norm": 5.0}),
+    Row("SA-VAE, weighted bound", {"method": "sa_vae", "bound_weights": "ends"}),
+)
+PAPER_TRUE_NLL = 19.63
+
+
+def row_config(base: Config, row: Row, generator: str, seed: int, runs: Path) -> Config:
+    """Returns the settings of a row's run, in a folder named after them."""
+    name = "-".join([generator, *(str(value) for value in row.settings.values()), str(seed)])
+    changes = {"generator": generator, "seed": seed, "data_seed": 0, "run_dir": str(runs / name), **row.settings}
+    return dataclasses.replace(base, **changes)
+
+
+def run_table(base: Config, seeds: int, runs: Path) -> dict[str, Any]:
+    """Trains and evaluates every row with every generator and seed.
+
+    A seed draws the oracle, the data, the initial weights and the noise anew.
+
+    Args:
+      base: settings common to all rows.
+      seeds: number of seeds, from 1 on.
+      runs: folder under which the run folders are kept; finished runs are used again.
+
+    Returns:
+      `true_nll` by estimate and `rows` by generator and name: results by seed.
+    """
+    table: dict[str, Any] = {"seeds": seeds, "true_nll": {}, "rows": {g: {} for g in GENERATORS}}
+    for seed in range(1, seeds + 1):
+        for name, value in true_nll(dataclasses.replace(base, seed=seed, data_seed=0)).items():
+            table["true_nll"].setdefault(name, []).append(value)
+        for generator in GENERATORS:
+            for row in ROWS:
+                run = trained(row_config(base, row, generator, seed, runs))
+                # The importance-weighted NLL and the gap are no part of the table.
+                results = evaluated(run, "table1.json", iw_samples=0, gap_steps=0)
+                table["rows"][generator].setdefault(row.name, []).append(results)
+    return table
+
+
+def true_nll(config: Config) -> dict[str, float]:
+    """Estimates the negative log-likelihood of the test set under the generator that drew it, in nats."""
+    seed = config.data_seed or config.seed
+    builder = synthetic.builder(seed, config.num_examples, config.data_dir or None)
+    tokens = np.stack([example["tokens"] for example in builder.as_dataset(split="test").as_numpy_iterator()])
+    oracle = synthetic.oracle(seed)
+    estimates = {
+        f"{samples:,} prior samples": float(nll_by_prior_samples(oracle, tokens, samples, [seed, 0]).mean())
+        for samples in PRIOR_SAMPLES
+    }
+    return {**estimates, "quadrature": float(nll_by_quadrature(oracle, tokens).mean())}
+
+
+def _spread(values: list[float]) -> str:
+    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
+
+
+def to_markdown(table: dict[str, Any], command: str) -> str:
+    """Returns the table as Markdown: bounds beside the paper's, then what lies behind them."""
+    seeds = table["seeds"]
+    lines = [
+        f"Bound on the NLL of the test set in nats, mean and standard deviation over {seeds} seeds, each with an",
+        f"oracle of its own. Made by `{command}`.",
+        "",
+        "| | oracle generator | paper | learned generator | paper |",
+        "|---|---|---|---|---|",
+    ]
+    for row in ROWS:
+        paper = [f"{value:.2f}" for value in row.paper] if row.paper else ["", ""]
+        here = [_spread([r["nll_bound"] for r in table["rows"][g][row.name]]) for g in GENERATORS]
+        lines.append(f"| {row.name} | {here[0]} | {paper[0]} | {here[1]} | {paper[1]} |")
+    for name, values in table["true_nll"].items():
+        paper_value = f"{PAPER_TRUE_NLL:.2f}" if name.startswith("1,000 ") else ""
+        lines.append(f"| true NLL, {name} | {_spread(values)} | {paper_value} | | |")
+    lines += [
+        "",
+        "What the bounds are made of. Initial: bound of the posterior before refinement. Above: refined bound less the",
+        "true NLL by quadrature; each seed on its own.",
+        "",
+        "| generator | | initial bound | refined bound | KL | above the true NLL, by seed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for generator in GENERATORS:
+        for row in ROWS:
+            results = table["rows"][generator][row.name]
+            above = [r["nll_bound"] - t for r, t in zip(results, table["true_nll"]["quadrature"], strict=True)]
+            columns = [_spread([r[key] for r in results]) for key in ("initial_bound", "nll_bound", "kl")]
+            seeds_text = ", ".join(f"{value:.2f}" for value in above)
+            lines.append(f"| {generator} | {row.name} | {' | '.join(columns)} | {seeds_text} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(table: dict[str, Any], path: Path) -> None:
+    """Draws each seed's initial and refined bound, in nats above the true NLL, and writes PNG and JSON."""
+    figure, panels = new_panels(9.0, 4.2, len(GENERATORS))
+    truth = np.array(table["true_nll"]["quadrature"])
+    colours = colours_of(row.settings["method"] for row in ROWS)
+    for axes, generator in zip(panels, GENERATORS, strict=True):
+        for position, row in enumerate(reversed(ROWS)):
+            results = table["rows"][generator][row.name]
+            colour = colours[row.settings["method"]]
+            for key, style in (("initial_bound", {"markerfacecolor": "white"}), ("nll_bound", {})):
+                above = np.array([r[key] for r in results]) - truth
+                axes.plot(above, np.full(len(above), position), "o", color=colour, markersize=6, **style)
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(ROWS)), [row.name for row in reversed(ROWS)] if axes is panels[0] else [])
+        axes.grid(axis="x", which="both", color="#E5E5E5", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.set_xlabel("nats above the true NLL")
+        axes.set_title(f"{generator} generator", fontsize=10, color=INK, loc="left")
+    figure.supxlabel("open: initial posterior, filled: refined; one point a seed", fontsize=8, color=FAINT)
+    save(figure, path, table)
+
+
+def write(table: dict[str, Any], output: Path, command: str) -> list[Path]:
+    """Writes table1.md, table1.json and table1.png into a folder and returns their paths."""
+    draw(table, output / "table1.png")
+    text = to_markdown(table, command)
+    write_text(output / "table1.json", json.dumps(table, indent=1) + "\n")
+    return [write_text(output / "table1.md", text), output / "table1.png", output / "table1.json"]

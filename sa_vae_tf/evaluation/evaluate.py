@@ -1,0 +1,130 @@
+"""The evaluation of a trained run on one split: every figure of the paper's tables and of what is asked beside them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.evaluation.draws import draw_per_example
+from sa_vae_tf.evaluation.importance import importance_weighted_nll
+from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_information
+from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
+from sa_vae_tf.training.tasks import TASKS
+
+# Draws under which both posteriors of the amortization gap are compared.
+GAP_DRAWS = 10
+
+
+def load_best(run: RunFolder) -> tuple[Config, LatentVariableModel]:
+    """Returns the settings of a run and its model with the weights that were best on the validation bound.
+
+    Raises:
+      UserError: if there is no run or no checkpoint that can be read.
+    """
+    config = run.read_config()
+    select_device(config)
+    model = build_model(config, steps_per_epoch=1)
+    if not Checkpoints(run, model).restore_best():
+        raise UserError(f"--run_dir={run.path}: no checkpoint yet; train the run first")
+    return config, model
+
+
+def evaluate(
+    run: RunFolder,
+    split: str = "test",
+    svi_steps: int | None = None,
+    svi_init: str | None = None,
+    iw_samples: int = 500,
+    gap_steps: int = 200,
+    max_examples: int = 0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Evaluates the best checkpoint of a run.
+
+    Args:
+      run: folder of the run.
+      split: train, validation or test.
+      svi_steps: refinement steps; None for as many as in training.
+      svi_init: 'encoder', 'zero' or 'random'; None for the start used in training.
+      iw_samples: samples of the importance-weighted NLL for each example; 0 leaves it out.
+      gap_steps: steps of the long refinement for the amortization gap; 0 leaves it out.
+      max_examples: examples evaluated; 0 for all.
+      seed: of all noise; an example's figures depend on it and on the example alone.
+
+    Returns:
+      Figures by name, averages over examples in nats. Those that do not apply to the method are None.
+
+    Raises:
+      UserError: if the run cannot be read, or has no encoder and svi_init asks for one.
+    """
+    config, model = load_best(run)
+    method = METHODS[config.method]
+    if svi_init == "encoder" and not method.encoder:
+        raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
+    data = TASKS[config.data].splits(config)[split].take(max_examples)
+    key = tf.constant([seed, 1])
+
+    @tf.function(jit_compile=config.jit_compile)
+    def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        inferred = model.infer(batch, svi_steps, svi_init, seed)
+        figures = {"nll_bound": inferred.bound_at(inferred.refined)}
+        if inferred.refined is None or inferred.initial is None:
+            return figures
+        figures["initial_bound"] = inferred.bound_at(inferred.initial)
+        figures["mean"], figures["log_variance"] = inferred.refined
+        figures["kl"] = inferred.refined.kl()
+        if iw_samples:
+            figures["nll_iw"], figures["effective_samples"] = importance_weighted_nll(
+                lambda z, context, seed: model.decoder.negative_log_likelihood(z, context, seed=seed),
+                inferred.refined,
+                inferred.context,
+                batch["index"],
+                iw_samples,
+                key,
+            )
+        if gap_steps and method.encoder and svi_init in (None, "encoder"):
+            step_draws, _ = draw_per_example(inferred.initial, batch["index"], gap_steps, key)
+            final_draws, _ = draw_per_example(inferred.initial, batch["index"], GAP_DRAWS, key + 1)
+            figures["amortization_gap"] = amortization_gap(
+                inferred.bound, inferred.initial, inferred.context, step_draws, final_draws, model.evaluation_settings
+            ).gap
+        return figures
+
+    batches = [figures_of(batch) for batch in data.in_order(config.eval_batch_size)]
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    average = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items()}
+    results: dict[str, Any] = {
+        "nll_bound": average["nll_bound"],
+        "reconstruction": average["nll_bound"] - average.get("kl", 0.0),
+        "kl": average.get("kl", 0.0),
+        "nll_iw": average.get("nll_iw", None if method.latent else average["nll_bound"]),
+        "iw_samples": iw_samples,
+        "mutual_information": 0.0,
+        "active_units": 0,
+        "amortization_gap": average.get("amortization_gap"),
+        "examples": len(columns["nll_bound"]),
+        "svi_steps": (model.steps if method.refines else 0) if svi_steps is None else svi_steps,
+        "svi_init": svi_init or ("encoder" if method.encoder else config.svi_init),
+        "initial_bound": average.get("initial_bound"),
+        "effective_samples": average.get("effective_samples"),
+        "mutual_information_in_batch": 0.0,
+        "split": split,
+        "method": config.method,
+        "hvp": config.hvp,
+        "epochs": len(run.read_metrics()),
+        "step": int(model.step),
+        "seed": config.seed,
+    }
+    if method.latent:
+        information = mutual_information(columns["mean"], columns["log_variance"], [seed, 2])
+        results["mutual_information"] = information.aggregate
+        results["mutual_information_in_batch"] = information.in_batch
+        results["active_units"] = int(active_units(columns["mean"]).sum()) if len(columns["mean"]) > 1 else 0
+    return results
