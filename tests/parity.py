@@ -242,19 +242,24 @@ def define_flags() -> None:
     flags.DEFINE_string("output", None, "File to write, .npz.", required=True)
 
 
+def convert(inputs: str, output: str, product: str, clip_norm: float | None) -> None:
+    """Reads one file and writes the other; ends the program with one line where that fails."""
+    try:
+        results = step(load(inputs), product, clip_norm)
+    except (OSError, ValueError) as error:
+        sys.exit(f"--inputs={inputs}: {error}")
+    try:
+        with open(output, "wb") as file:  # np.savez would append .npz to a name without.
+            np.savez(file, **results)  # type: ignore[arg-type]
+    except OSError as error:
+        sys.exit(f"--output={output}: {error}")
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     values = flags.FLAGS
-    try:
-        results = step(load(values.inputs), values.hvp, values.clip_norm or None)
-    except (OSError, ValueError) as error:
-        sys.exit(f"--inputs={values.inputs}: {error}")
-    try:
-        with open(values.output, "wb") as file:  # np.savez would append .npz to a name without.
-            np.savez(file, **results)  # type: ignore[arg-type]
-    except OSError as error:
-        sys.exit(f"--output={values.output}: {error}")
+    convert(values.inputs, values.output, values.hvp, values.clip_norm or None)
 
 
 if __name__ == "__main__":

@@ -128,28 +128,27 @@ def test_unexpected_inputs(change, message):
     assert "\n" not in str(error.value)
 
 
-def run(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "tests.parity", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-
-
 def test_command_line(tmp_path):
     result, output = "text_tiny2_ref_f64_clip5.npz", tmp_path / "out.npz"
-    inputs = FIXTURES / "text_tiny2_inputs.npz"
-    run(f"--inputs={inputs}", "--hvp=authors", "--clip_norm=5", f"--output={output}").check_returncode()
+    flags = [f"--inputs={FIXTURES / 'text_tiny2_inputs.npz'}", "--hvp=authors", "--clip_norm=5", f"--output={output}"]
+    subprocess.run(
+        [sys.executable, "-m", "tests.parity", *flags], cwd=ROOT, check=True, capture_output=True, timeout=300
+    )
     assert_matches(parity.load(output), result, 1e-7)
 
 
-def test_command_line_with_unexpected_inputs(tmp_path):
-    path = tmp_path / "img_inputs.npz"
+def test_ends_with_one_line(tmp_path):
+    path, output = tmp_path / "img_inputs.npz", tmp_path / "out.npz"
     np.savez(path, img=np.zeros([1, 1, 28, 28]))
-    done = run(f"--inputs={path}", f"--output={tmp_path / 'out.npz'}")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] == (
-        f"--inputs={path}: an image fixture (it has an array 'img'); expected a text fixture"
-    )
-    assert not (tmp_path / "out.npz").exists()
+    with pytest.raises(SystemExit) as ended:
+        parity.convert(str(path), str(output), "authors", None)
+    message = f"--inputs={path}: an image fixture (it has an array 'img'); expected a text fixture"
+    assert ended.value.code == message  # Printed, with status 1.
+    assert not output.exists()
+    with pytest.raises(SystemExit, match=r"--inputs=nowhere\.npz: .*No such file"):
+        parity.convert("nowhere.npz", str(output), "authors", None)
+    with pytest.raises(SystemExit, match="--output=.*No such file"):
+        parity.convert(str(FIXTURES / "text_tiny_inputs.npz"), str(tmp_path / "no" / "out"), "exact", None)
 
 
 def test_not_a_fixture_file(tmp_path):

@@ -177,9 +177,9 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             *velocity,
             means.write(k + 1, mean),
             log_variances.write(k + 1, log_variance),
-            mean_gradients.write(k, gradient.mean),
-            log_variance_gradients.write(k, gradient.log_variance),
-            bounds.write(k, bound),
+            mean_gradients.write(k + 1, gradient.mean),
+            log_variance_gradients.write(k + 1, gradient.log_variance),
+            bounds.write(k + 1, bound),
         ]
 
     state = [
@@ -189,17 +189,18 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
         tf.zeros_like(initial.mean),
         record(steps + 1, shape).write(0, initial.mean),
         record(steps + 1, shape).write(0, initial.log_variance),
-        record(steps, shape),
-        record(steps, shape),
-        record(steps, shape[:1]),
+        # An empty record of a batch of unknown size cannot be stacked: all have an entry before the first step.
+        record(steps + 1, shape).write(0, tf.zeros_like(initial.mean)),
+        record(steps + 1, shape).write(0, tf.zeros_like(initial.mean)),
+        record(steps + 1, shape[:1]).write(0, tf.zeros_like(initial.mean[:, 0])),
     ]
     # One iteration at a time: parallel ones would hold several steps' activations.
     *_, means, log_variances, mean_gradients, log_variance_gradients, bounds = tf.while_loop(
         lambda k, *_: k < steps, body, state, parallel_iterations=1
     )
     path = Posterior(means.stack(), log_variances.stack())
-    gradients = Posterior(mean_gradients.stack(), log_variance_gradients.stack())
-    return path, gradients, bounds.stack()
+    gradients = Posterior(mean_gradients.stack()[1:], log_variance_gradients.stack()[1:])
+    return path, gradients, bounds.stack()[1:]
 
 
 def _reverse(

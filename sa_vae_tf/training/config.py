@@ -59,6 +59,9 @@ class Config:
     latent_dim: int = _option(2, "Dimensions of the latent variable.", low=1)
     dropout: float = _option(0.0, "Dropout of a learned decoder, in [0, 1).", low=0)
     initial_range: float = _option(0.1, "Weights start uniformly within plus or minus this.", low=0)
+    latent_range: float = _option(
+        0.1, "But a learned synthetic decoder's weights that read the latent variable within plus or minus this.", low=0
+    )
 
     # Method.
     method: str = _option("sa_vae", "Training objective.", choices=tuple(METHODS))

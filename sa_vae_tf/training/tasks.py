@@ -65,7 +65,7 @@ def _synthetic_decoder(config: Config) -> keras.Model:
         config.latent_dim if METHODS[config.method].latent else 0,
         config.dropout,
         config.initial_range,
-        config.initial_range,
+        config.latent_range,
         seed=2 * config.seed + 1,
     )
 
