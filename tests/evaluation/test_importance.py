@@ -1,0 +1,135 @@
+"""The importance-weighted likelihood, on a model whose likelihood is known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.evaluation import importance_weighted_nll, noise_per_example
+from sa_vae_tf.inference import Draw, Posterior, negative_elbo
+from tests.evaluation import linear_gaussian as model
+
+SEED = tf.constant([5, 6])
+
+
+def indices(count):
+    return tf.range(count, dtype=tf.int64)
+
+
+def off_posterior(x):
+    """A proposal a bit off: displaced, and wider."""
+    mean, log_variance = model.exact_posterior(x)
+    return Posterior(mean + 0.2, log_variance + 0.4)
+
+
+def estimate(x, posterior, samples, at_once=1, index=None, seed=SEED):
+    index = indices(len(x)) if index is None else index
+    context = tf.repeat(x, at_once, axis=0)
+    return importance_weighted_nll(
+        model.negative_log_likelihood, posterior, context, index, samples, seed, samples_per_call=at_once
+    )
+
+
+@pytest.mark.parametrize(("samples", "at_once"), [(1, 1), (6, 1), (6, 3), (7, 3), (2, 5)])
+def test_exact_posterior_gives_the_likelihood_whatever_the_samples(samples, at_once):
+    x = model.examples(10)
+    result = estimate(x, model.exact_posterior(x), samples, at_once)
+    # Every weight is p(x); float64.
+    np.testing.assert_allclose(result.nll, model.exact_nll(x), rtol=1e-12)
+    np.testing.assert_allclose(result.effective_samples, samples, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("samples", "at_once"), [(5, 1), (12, 4), (10, 4)])
+def test_against_numpy(samples, at_once):
+    x = model.examples(6)
+    posterior = off_posterior(x)
+    result = estimate(x, posterior, samples, at_once)
+    calls = -(-samples // at_once)
+    noise_seed = tf.random.split(SEED, 2, alg="philox")[0]
+    noise = [
+        noise_per_example(indices(6), [at_once, 3], tf.random.fold_in(noise_seed, call, alg="philox"), tf.float64)
+        for call in range(calls)
+    ]
+    noise = np.concatenate(noise, 1)[:, :samples]
+    mean, log_variance = (part.numpy()[:, None] for part in posterior)
+    z = mean + np.exp(0.5 * log_variance) * noise
+
+    def log_normal(value, mean, variance):
+        return np.sum(-0.5 * (value - mean) ** 2 / variance - 0.5 * np.log(2 * np.pi * variance), -1)
+
+    weights = np.exp(
+        log_normal(x.numpy()[:, None], z @ model.LOADINGS.T, model.DEVIATION**2)
+        + log_normal(z, 0.0, np.array(1.0))
+        - log_normal(z, mean, np.exp(log_variance))
+    )
+    np.testing.assert_allclose(result.nll, -np.log(weights.mean(1)), rtol=1e-10)
+    np.testing.assert_allclose(result.effective_samples, weights.sum(1) ** 2 / (weights**2).sum(1), rtol=1e-10)
+
+
+def test_from_the_bound_down_to_the_likelihood_as_samples_grow():
+    # The same example under 1,000 indices: 1,000 independent estimates.
+    x = tf.repeat(model.examples(1), 1000, axis=0)
+    posterior = off_posterior(x)
+    noise = noise_per_example(indices(1000), [3], tf.constant([7, 8]), tf.float64)
+    bound = negative_elbo(model.negative_log_likelihood)(posterior, x, Draw(noise, SEED)).numpy()
+    means, errors = [], []
+    for samples in (1, 4, 16):
+        values = tf.function(estimate)(x, posterior, samples, samples).nll.numpy()
+        means.append(values.mean())
+        errors.append(values.std() / np.sqrt(len(values)))
+    # One sample estimates the bound; each mean is that of 1,000 values.
+    assert abs(means[0] - bound.mean()) < 6 * errors[0]
+    assert means == sorted(means, reverse=True)
+    true = model.exact_nll(x)[0]
+    assert means[-1] > true - 4 * errors[-1]
+    # The excess falls as 1 / S once it is small: half the relative variance of the mean weight.
+    assert means[-1] - true < (means[0] - true) / 6
+
+
+def test_an_examples_estimate_does_not_depend_on_its_batch():
+    x = model.examples(6)
+    whole = estimate(x, off_posterior(x), 9, 3)
+    part = tf.gather(x, [4, 2])
+    some = estimate(part, off_posterior(part), 9, 3, index=tf.constant([4, 2], tf.int64))
+    np.testing.assert_allclose(some.nll, whole.nll.numpy()[[4, 2]], rtol=1e-13)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_in_a_graph(compiled):
+    x = model.examples(4)
+    posterior = off_posterior(x)
+    graph = tf.function(lambda p: estimate(x, p, 10, 4), jit_compile=compiled)
+    np.testing.assert_allclose(graph(posterior).nll, estimate(x, posterior, 10, 4).nll, rtol=1e-9)
+
+
+def test_weights_beyond_the_range_of_floats():
+    # exp(-1e4) is zero and exp(1e4) infinite in float32. One sample in a call is impossible; one example always is.
+    def nll(z, context, seed):
+        batch = tf.range(4)
+        impossible = (batch % 2 == 1) & (z[:, 0] > 0) | (batch >= 2)
+        return tf.where(impossible, np.inf, tf.where(batch < 2, 1e4, -1e4)) + 0 * z[:, 0]
+
+    prior = Posterior(tf.zeros([2, 3]), tf.zeros([2, 3]))
+    nll_estimate = importance_weighted_nll(nll, prior, None, indices(2), 200, SEED, samples_per_call=2).nll
+    # About a quarter of the samples is impossible: log(4/3) = 0.29 more than 1e4, with standard error 0.03.
+    assert 1e4 + 0.15 < nll_estimate[0] < 1e4 + 0.45
+    assert nll_estimate[1] == np.inf
+
+
+def test_memory_is_that_of_one_call():
+    sizes = []
+
+    def nll(z, x, seed):
+        sizes.append(z.shape[0])
+        return tf.zeros_like(z[:, 0])
+
+    prior = Posterior(tf.zeros([4, 2]), tf.zeros([4, 2]))
+    tf.function(lambda: importance_weighted_nll(nll, prior, None, indices(4), 5000, SEED, samples_per_call=8))()
+    assert sizes == [32]
+
+
+def test_errors():
+    x = model.examples(2)
+    with pytest.raises(ValueError, match="samples=0"):
+        estimate(x, off_posterior(x), 0)
+    with pytest.raises(ValueError, match="samples_per_call=0"):
+        importance_weighted_nll(model.negative_log_likelihood, off_posterior(x), x, indices(2), 5, SEED, 0)
