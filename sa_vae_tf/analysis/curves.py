@@ -1,0 +1,91 @@
+"""Learning curves: the validation bound of each run against the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.ticker import MaxNLocator
+
+from sa_vae_tf.analysis.figures import INK, colours_of, new_figure, save
+
+BOUND = "val_nll_bound"
+INITIAL_BOUND = "val_initial_bound"
+
+
+def draw_learning_curves(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path, title: str = ""
+) -> dict[str, dict[str, np.ndarray]]:
+    """Draws the validation bound against the epoch, one line for each run, and writes it as PNG and JSON.
+
+    Where the bound of the initial posterior is present, before refinement, it is dashed in the same colour; where all
+    of it is far above the other bounds it is left off the scale, and the legend says so.
+
+    Args:
+      runs: for each run by name, its metrics epoch by epoch: `epoch`, `val_nll_bound` and perhaps
+        `val_initial_bound`, both in nats per example. What is absent, null or not finite leaves a gap.
+      path: of the PNG; the numbers go to the same path with the suffix .json.
+      title: of the figure; none if empty.
+
+    Returns:
+      What was drawn: for each run by name `epoch`, `val_nll_bound` and, where present, `val_initial_bound`, each
+      [epochs], sorted by epoch.
+
+    Raises:
+      ValueError: if there is no run, a run has no epoch with a `val_nll_bound`, or `path` does not end in .png.
+    """
+    if not runs:
+        raise ValueError("runs is empty: expected at least one run")
+    curves = {name: _curve(name, epochs) for name, epochs in runs.items()}
+    figure, axes = new_figure(6.4, 4.4)
+    colours = colours_of(curves)
+    bottom, top = _scale(curves)
+    for name, curve in curves.items():
+        style: dict[str, Any] = {"color": colours[name], "linewidth": 1.6, "markersize": 3.5}
+        axes.plot(curve["epoch"], curve[BOUND], "-o", label=name, **style)
+        if INITIAL_BOUND in curve:
+            initial = curve[INITIAL_BOUND]
+            last = initial[np.isfinite(initial)][-1]
+            above = f" (off scale, ends at {last:.2f})" if np.nanmin(initial) > top else ""
+            axes.plot(curve["epoch"], initial, "--", label=f"{name}, initial{above}", **style)
+    axes.set_ylim(bottom, top)
+    axes.set(xlabel="epoch", ylabel="validation bound (nats per example)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
+    axes.set_axisbelow(True)
+    if title:
+        axes.set_title(title, fontsize=10, color=INK, loc="left")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    save(figure, path, curves)
+    return curves
+
+
+def _scale(curves: Mapping[str, dict[str, np.ndarray]]) -> tuple[float, float]:
+    """Returns the ends of the scale: room for all bounds, and for initial ones that are not far above them.
+
+    The initial bound of SA-VAE, which its loss does not hold down (footnote 6), would else flatten all the rest.
+    """
+    bounds = np.concatenate([curve[BOUND] for curve in curves.values()])
+    low, high = np.nanmin(bounds), np.nanmax(bounds)
+    span = max(high - low, 1e-3 * abs(high), 1e-6)
+    initial = [curve[INITIAL_BOUND] for curve in curves.values() if INITIAL_BOUND in curve]
+    near = [values[values <= high + span] for values in initial]
+    highest = np.max(np.concatenate([[high], *near]))
+    return low - 0.05 * span, highest + 0.05 * span
+
+
+def _curve(name: str, epochs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    epochs = sorted((e for e in epochs if "epoch" in e), key=lambda e: e["epoch"])
+
+    def values(key):
+        return np.array([np.nan if e.get(key) is None else float(e[key]) for e in epochs])
+
+    curve = {"epoch": values("epoch"), BOUND: values(BOUND)}
+    if not np.isfinite(curve[BOUND]).any():
+        raise ValueError(f"run {name!r}: expected at least one epoch with {BOUND}")
+    initial = values(INITIAL_BOUND)
+    if np.isfinite(initial).any():
+        curve[INITIAL_BOUND] = initial
+    return curve

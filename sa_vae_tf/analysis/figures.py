@@ -1,0 +1,87 @@
+"""The look of the figures, and how a figure and its numbers are written."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito 2008, told apart with any colour vision; the methods' names are those of `inference.METHODS`.
+COLOURS = {
+    "lm": "#000000",
+    "vae": "#D55E00",
+    "svi": "#0072B2",
+    "vae_svi": "#E69F00",
+    "vae_svi_kl": "#56B4E9",
+    "sa_vae": "#009E73",
+}
+OTHER_COLOURS = ("#CC79A7", "#6F4E37", "#7F7F7F", "#332288", "#999933")
+INK = "#222222"
+FAINT = "#9A9A9A"
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """Returns a colour for each name: a method's own, as for 'SA-VAE' or 'sa_vae', else the next of the others."""
+    others = itertools.cycle(OTHER_COLOURS)
+    methods = {name: re.sub("[^a-z]+", "_", name.lower()) for name in names}
+    return {name: COLOURS[method] if method in COLOURS else next(others) for name, method in methods.items()}
+
+
+def new_figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """Returns a figure of this size in inches and its one pair of axes, independent of pyplot's global state."""
+    figure, (axes,) = new_panels(width, height, 1)
+    return figure, axes
+
+
+def new_panels(width: float, height: float, count: int) -> tuple[Figure, list[Axes]]:
+    """Returns a figure of this size in inches and its axes, side by side, independent of pyplot's global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = [figure.add_subplot(1, count, number + 1) for number in range(count)]
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        for spine in axes.spines.values():
+            spine.set_color(FAINT)
+        axes.tick_params(colors=INK, labelsize=9, color=FAINT)
+    return figure, panels
+
+
+def save(figure: Figure, path: str | Path, numbers: Mapping[str, Any]) -> None:
+    """Writes a figure as PNG, and its numbers as JSON beside it.
+
+    Args:
+      figure: the figure.
+      path: of the PNG; the numbers go to the same path with the suffix .json.
+      numbers: nested dicts and lists of arrays and plain values. What is not finite becomes null.
+
+    Raises:
+      ValueError: if `path` does not end in .png.
+    """
+    path = Path(path)
+    if path.suffix != ".png":
+        raise ValueError(f"path={str(path)!r}: expected a name that ends in .png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=200)
+    path.with_suffix(".json").write_text(json.dumps(_plain(numbers), indent=1) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

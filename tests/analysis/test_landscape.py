@@ -1,0 +1,90 @@
+"""The landscape of Figure 1, on a likelihood whose bound is known in closed form."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_search
+from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
+from sa_vae_tf.inference import Posterior, negative_elbo
+
+# -log p(x | z) = sum_d PRECISION_d (z_d - CENTRE_d)^2 / 2.
+PRECISION, CENTRE = np.array([8.0, 2.0]), np.array([1.0, -0.5])
+OPTIMUM = Posterior(PRECISION * CENTRE / (1 + PRECISION), -np.log(1 + PRECISION))
+
+
+def closed_form(mean, log_variance):
+    variance = np.exp(log_variance)
+    likelihood = 0.5 * np.sum(PRECISION * ((mean - CENTRE) ** 2 + variance), -1)
+    return likelihood + 0.5 * np.sum(variance + mean**2 - 1 - log_variance, -1)
+
+
+@pytest.fixture(scope="module")
+def value():
+    def negative_log_likelihood(z, context, seed):
+        return 0.5 * tf.reduce_sum(context["precision"] * tf.square(z - context["centre"]), -1)
+
+    context = {"precision": tf.constant([PRECISION] * 64), "centre": tf.constant([CENTRE] * 64)}
+    return example_bound(negative_elbo(negative_log_likelihood), context, fixed_noise(4, 2), 64, tf.float64)
+
+
+def test_fixed_noise_has_the_moments_of_a_standard_normal():
+    noise = fixed_noise(5, 3, seed=(1, 2))
+    assert noise.shape == (10, 3)
+    np.testing.assert_allclose(noise.mean(0), 0, atol=1e-14)
+    np.testing.assert_allclose(noise.T @ noise / 10, np.eye(3), atol=1e-12)
+    with pytest.raises(ValueError, match="pairs=2"):
+        fixed_noise(2, 3)
+
+
+@pytest.mark.parametrize("points", [1, 64, 100])
+def test_example_bound_is_exact_where_moments_decide(value, points):
+    random = np.random.default_rng(0)
+    mean, log_variance = random.standard_normal([2, points, 2])
+    np.testing.assert_allclose(value(Posterior(mean, log_variance)), closed_form(mean, log_variance), rtol=1e-12)
+
+
+def test_grid_search_finds_the_optimum(value):
+    optimum, lowest = grid_search(value)
+    # The last grid's spacing is 0.25 * 0.5**11 in the means and three times that in the log variances.
+    np.testing.assert_allclose(optimum.mean, OPTIMUM.mean, atol=0.25 * 0.5**11)
+    np.testing.assert_allclose(optimum.log_variance, OPTIMUM.log_variance, atol=0.75 * 0.5**11)
+    assert lowest == pytest.approx(closed_form(*OPTIMUM), abs=1e-6)
+    with pytest.raises(ValueError, match="spacing=0"):
+        grid_search(value, spacing=0)
+
+
+def test_compute_landscape(value):
+    path = np.array([[0.0, 0.0], [2.0, -0.25]])
+    landscape = compute_landscape(value, OPTIMUM, [path, [0.5, -0.4]], points=11)
+    assert landscape.bound.shape == (11, 11)
+    # Rows run along the second mean, columns along the first.
+    for row, column in [(0, 0), (3, 7), (10, 1)]:
+        mean = np.array([landscape.mean_1[column], landscape.mean_2[row]])
+        assert landscape.bound[row, column] == pytest.approx(closed_form(mean, OPTIMUM.log_variance), rel=1e-12)
+    # Two units from 0 to 2, and a quarter of that on both sides; square, about the middle of what is shown.
+    np.testing.assert_allclose(landscape.mean_1[[0, -1]], [-0.5, 2.5])
+    np.testing.assert_allclose(np.ptp(landscape.mean_2), 3.0)
+    assert landscape.optimum_bound == pytest.approx(closed_form(*OPTIMUM))
+    assert landscape.bound.min() >= landscape.optimum_bound
+    with pytest.raises(ValueError, match="points=1"):
+        compute_landscape(value, OPTIMUM, points=1)
+    with pytest.raises(ValueError, match="expected \\[2\\] or \\[points, 2\\]"):
+        compute_landscape(value, OPTIMUM, [np.zeros([3, 3])])
+
+
+def test_draw_landscape_writes_a_figure_and_its_numbers(value, tmp_path):
+    trajectories = {"VAE": OPTIMUM.mean + 0.1, "SA-VAE": np.linspace([-1, 1], OPTIMUM.mean, 5)}
+    landscape = compute_landscape(value, OPTIMUM, trajectories.values(), points=21)
+    drawn = draw_landscape(landscape, trajectories, tmp_path / "new" / "figure.png", "A title")
+    assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((tmp_path / "new" / "figure.json").read_text())
+    assert written.keys() == drawn.keys()
+    np.testing.assert_array_equal(written["bound"], landscape.bound)
+    np.testing.assert_array_equal(written["optimum_mean"], OPTIMUM.mean)
+    np.testing.assert_array_equal(written["trajectories"]["VAE"], [OPTIMUM.mean + 0.1])
+    np.testing.assert_array_equal(written["trajectories"]["SA-VAE"], trajectories["SA-VAE"])
+    with pytest.raises(ValueError, match="ends in .png"):
+        draw_landscape(landscape, trajectories, tmp_path / "figure.pdf")
