@@ -1,0 +1,511 @@
+"""The refinement and the derivative through it."""
+
+import itertools
+import json
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sa_vae_tf.inference import Draw, Posterior, Refined, RefinementSettings, negative_elbo, refine
+from sa_vae_tf.models import LSTMDecoder, SyntheticGenerator
+from sa_vae_tf.models.dropout import dropout
+from tests.inference import toy
+
+# Two orders of summation, over up to 20 steps in float64.
+EXACT = 1e-10
+
+RATES: dict[str, Any] = {"step_size_mean": 0.15, "step_size_log_variance": 0.1}
+CLIPS: dict[str, Any] = {
+    "none": {},
+    "example": {"clip_norm": 1.0, "clip_scope": "example"},
+    "batch": {"clip_norm": 1.9, "clip_scope": "batch"},
+}
+
+
+SCRIPTS = {
+    "two_replicas": "test_same_on_two_replicas",
+    "peak_memory": "test_memory_does_not_grow_with_the_number_of_steps",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def printed(request):
+    """Starts the scripts that need a process of their own beside the other tests; the value reads what one prints."""
+    selected = {item.name for item in request.session.items}
+    processes = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", f"tests.inference.{name}"],
+            cwd=pathlib.Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, test in SCRIPTS.items()
+        if test in selected
+    }
+
+    def read(name: str) -> dict:
+        output, errors = processes[name].communicate(timeout=300)
+        assert processes[name].returncode == 0, errors[-3000:]
+        return json.loads(output.splitlines()[-1])
+
+    yield read
+    for process in processes.values():
+        process.kill()
+        process.communicate()
+
+
+def weighted_loss(problem: toy.Problem, refined: Refined, context) -> tf.Tensor:
+    weights = tf.range(1, refined.bounds.shape[0] + 1, dtype=refined.bounds.dtype) / 10
+    along = tf.reduce_mean(tf.reduce_sum(weights[:, None] * refined.bounds, 0))
+    return toy.final_loss(problem, refined, context) + along
+
+
+def path_loss(problem: toy.Problem, refined: Refined, context) -> tf.Tensor:
+    weights = tf.cast(tf.range(tf.shape(refined.path.mean)[0]) + 1, refined.path.mean.dtype)[:, None, None]
+    return tf.reduce_sum(weights * tf.sin(refined.path.mean) + weights**2 * tf.exp(refined.path.log_variance))
+
+
+@pytest.mark.parametrize(
+    ("steps", "momentum", "clip"),
+    [
+        *itertools.product([0, 1, 5], [0.0, 0.5], CLIPS),
+        # These take seconds.
+        *[(20, 0.5, "none"), (20, 0.0, "example"), (20, 0.5, "example"), (20, 0.5, "batch")],
+    ],
+)
+def test_exact_product_is_the_derivative_of_the_unrolled_loop(steps, momentum, clip):
+    problem = toy.make(steps, dropout_rate=0.3)
+    refinement = RefinementSettings(**RATES, **CLIPS[clip], momentum=momentum)
+    expected = toy.derivative(toy.unrolled, problem, refinement)
+    assert toy.relative_error(toy.derivative(refine, problem, refinement), expected) < EXACT
+    assert all(np.any(gradient) for gradient in expected)
+
+
+@pytest.mark.parametrize("clip", ["example", "batch"])
+def test_the_clips_of_these_tests_fire_in_part(clip):
+    # Otherwise the tests above would say little about clipping. One step moves by rate times clipped gradient.
+    problem = toy.make(20, dropout_rate=0.3)
+    context = problem.decoder.prepare(problem.tokens)
+    refinement = RefinementSettings(**RATES, **CLIPS[clip], momentum=0.0)
+    path = refine(problem.bound, problem.initial, context, problem.step_draws, refinement).path
+    scale = 1 if clip == "example" else problem.tokens.shape[0]
+    for part, rate in zip(path, (0.15, 0.1), strict=True):
+        lengths = np.linalg.norm(np.diff(part, axis=0) / rate / scale, axis=-1 if clip == "example" else (-2, -1))
+        fired = lengths > CLIPS[clip]["clip_norm"] - 1e-4
+        assert 0 < fired.mean() < 1
+
+
+@pytest.mark.parametrize("product", ["exact", "finite_difference"])
+@pytest.mark.parametrize("loss", [weighted_loss, path_loss])
+@pytest.mark.parametrize("clip", ["none", "example"])
+def test_losses_of_the_path_and_of_the_bounds_along_it(loss, clip, product):
+    problem = toy.make(5, dropout_rate=0.3)
+    refinement = RefinementSettings(**RATES, **CLIPS[clip], product=product)
+    expected = toy.derivative(toy.unrolled, problem, refinement, loss)
+    tolerance = EXACT if product == "exact" else 1e-5  # Error of a central difference.
+    assert toy.relative_error(toy.derivative(refine, problem, refinement, loss), expected) < tolerance
+    assert toy.relative_error(expected, toy.derivative(toy.unrolled, problem, refinement)) > 0.1
+
+
+def test_path_and_bounds_are_those_of_the_unrolled_loop():
+    problem = toy.make(5, dropout_rate=0.3)
+    context = problem.decoder.prepare(problem.tokens)
+    arguments = problem.bound, problem.initial, context, problem.step_draws, RefinementSettings(**RATES)
+    refined, expected = refine(*arguments), toy.unrolled(*arguments)
+    assert refined.path.mean.shape == [6, 6, 3]
+    assert refined.bounds.shape == [5, 6]
+    assert toy.relative_error(refined, expected) < 1e-13
+    for part, last in zip(refined.path, refined.posterior, strict=True):
+        np.testing.assert_array_equal(part[-1], last)
+
+
+@pytest.mark.parametrize("clip", CLIPS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(tf.float64, 1e-5), (tf.float32, 1e-3)])
+def test_finite_difference_is_near_the_exact_derivative(dtype, tolerance, clip):
+    # Truncation and rounding of a central difference at the default step of each type.
+    problem = toy.make(5, dropout_rate=0.3, dtype=dtype)
+    refinement = RefinementSettings(**RATES, **CLIPS[clip], product="finite_difference")
+    expected = toy.derivative(toy.unrolled, toy.make(5, dropout_rate=0.3), RefinementSettings(**RATES, **CLIPS[clip]))
+    assert toy.relative_error(toy.derivative(refine, problem, refinement), expected) < tolerance
+
+
+def test_float32_exact():
+    problem = toy.make(5, dropout_rate=0.3, dtype=tf.float32)
+    expected = toy.derivative(toy.unrolled, toy.make(5, dropout_rate=0.3), RefinementSettings(**RATES))
+    actual = toy.derivative(refine, problem, RefinementSettings(**RATES))
+    assert all(a.dtype == tf.float32 for a in actual)
+    assert toy.relative_error(actual, expected) < 3e-5  # Rounding, a few hundred times 6e-8.
+
+
+def derivative_of_model(run, decoder, tokens, initial, step_draws, final_draw, refinement):
+    seed = tf.constant([3, 4])
+    bound = negative_elbo(lambda z, context, seed: decoder.negative_log_likelihood(z, context, True, seed), 0.7)
+    with tf.GradientTape() as tape:
+        tape.watch(initial)
+        context = decoder.prepare(tokens, True, seed)
+        refined = run(bound, initial, context, step_draws, refinement)
+        weighted = tf.reduce_sum(refined.bounds, 0) + bound(refined.posterior, context, final_draw)
+        value = tf.reduce_mean(weighted)
+    sources = [*initial, *(variable.value for variable in decoder.trainable_variables)]
+    return [value, *map(tf.convert_to_tensor, tape.gradient(value, sources))]
+
+
+@pytest.mark.parametrize("model", [LSTMDecoder, SyntheticGenerator])
+def test_exact_product_with_the_keras_decoders(model):
+    decoder = model(7, 3, 4, 3, dropout_rate=0.4, initial_range=1.0, dtype="float64", seed=1)
+    problem = toy.make(4, batch=3)
+    tokens = tf.constant(np.random.default_rng(2).integers(0, 7, [3, 6]))
+    refinement = RefinementSettings(**RATES, clip_norm=1.5)
+    arguments = decoder, tokens, problem.initial, problem.step_draws, problem.final_draw, refinement
+    expected = derivative_of_model(toy.unrolled, *arguments)
+    assert toy.relative_error(derivative_of_model(refine, *arguments), expected) < EXACT
+
+
+# --- How it is run.
+
+
+def with_draws(problem: toy.Problem, noise, seed, initial=None) -> toy.Problem:
+    return toy.Problem(
+        problem.decoder,
+        problem.bound,
+        problem.initial if initial is None else initial,
+        problem.tokens,
+        Draw(noise, seed),
+        problem.final_draw,
+    )
+
+
+@pytest.mark.parametrize("product", ["exact", "finite_difference", "authors"])
+def test_same_in_a_graph(product):
+    problem = toy.make(4, dropout_rate=0.3)
+    refinement = RefinementSettings(**RATES, product=product, clip_norm=0.4, clip_scope="batch")
+    in_graph = tf.function(lambda: toy.derivative(refine, problem, refinement))
+    # The authors' difference, of rounding of 1e-16 over 1e-5, sees another order of summation.
+    tolerance = 1e-8 if product == "authors" else 1e-9 if product == "finite_difference" else 1e-12
+    assert toy.relative_error(in_graph(), toy.derivative(refine, problem, refinement)) < tolerance
+
+
+def test_same_compiled():
+    # In float32, as in training; `test_number_of_steps_unknown_when_traced` compiles the exact product in float64.
+    problem = toy.make(3, dtype=tf.float32)
+    refinement = RefinementSettings(**RATES, clip_norm=1.0, product="finite_difference")
+    compiled = tf.function(lambda: toy.derivative(refine, problem, refinement), jit_compile=True)
+    expected = toy.derivative(toy.unrolled, toy.make(3), refinement)
+    # Rounding of float32 in a central difference with step 1e-3.
+    assert toy.relative_error(compiled(), expected) < 1e-3
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_number_of_steps_unknown_when_traced(compiled):
+    problem = toy.make(4)
+    refinement = RefinementSettings(**RATES)
+    signature = [tf.TensorSpec([None, 6, 3], tf.float64), tf.TensorSpec([None, 2], tf.int32)]
+
+    @tf.function(input_signature=signature, jit_compile=compiled)
+    def traced(noise, seed):
+        assert noise.shape[0] is None
+        return toy.derivative(refine, with_draws(problem, noise, seed), refinement, path_loss)
+
+    # XLA compiles the loop's body even where there are no steps, and refuses to slice nothing.
+    for steps in (3,) if compiled else (0, 1, 4):
+        draws = Draw(*(part[:steps] for part in problem.step_draws))
+        expected = toy.derivative(toy.unrolled, with_draws(problem, *draws), refinement, path_loss)
+        assert toy.relative_error(traced(*draws), expected) < EXACT
+    assert traced.experimental_get_tracing_count() == 1
+
+
+def test_batch_and_steps_unknown_when_traced():
+    problem = toy.make(4)
+    posterior = tf.TensorSpec([None, 3], tf.float64)
+    signature = [tf.TensorSpec([None, None, 3], tf.float64), tf.TensorSpec([None, 2], tf.int32), posterior, posterior]
+
+    @tf.function(input_signature=signature)
+    def traced(noise, seed, mean, log_variance):
+        drawn = with_draws(problem, noise, seed, Posterior(mean, log_variance))
+        return toy.derivative(refine, drawn, RefinementSettings(**RATES), path_loss)
+
+    for steps in (0, 4):
+        draws = Draw(*(part[:steps] for part in problem.step_draws))
+        expected = toy.derivative(toy.unrolled, with_draws(problem, *draws), RefinementSettings(**RATES), path_loss)
+        assert toy.relative_error(traced(*draws, *problem.initial), expected) < EXACT
+
+
+def test_same_on_two_replicas(printed):
+    errors = printed("two_replicas")
+    assert set(errors) == {"exact", "finite_difference"}
+    # Rounding of float64, which the difference quotient divides by 1e-5.
+    assert errors["exact"] < 1e-12
+    assert errors["finite_difference"] < 1e-8
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
+def test_memory_does_not_grow_with_the_number_of_steps(printed):
+    peak = printed("peak_memory")
+    layer, more = peak["layer"], peak["many_steps"] - peak["few_steps"]
+    # Far less than one hidden layer a step, of which an unrolled loop keeps several.
+    assert peak["refine_many"] - peak["refine_few"] < 0.35 * more * layer
+    assert peak["unrolled"] - peak["refine_many"] > peak["few_steps"] * layer
+
+
+# --- What it computes.
+
+
+def test_no_steps_give_the_initial_posterior():
+    problem = toy.make(0)
+    refined = refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), problem.step_draws)
+    for refined_part, path_part, part in zip(refined.posterior, refined.path, problem.initial, strict=True):
+        np.testing.assert_array_equal(refined_part, part)
+        np.testing.assert_array_equal(path_part, part[None])
+    assert refined.bounds.shape == [0, 6]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    # Products of other shapes sum in another order: some rounding errors of 1e-16 and of 6e-8.
+    [(tf.float64, 1e-12), (tf.float32, 1e-5)],
+)
+@pytest.mark.parametrize("clip", ["none", "example"])
+def test_an_example_is_refined_alike_in_every_batch(clip, dtype, tolerance):
+    problem = toy.make(8, batch=50, dtype=dtype)
+    refinement = RefinementSettings(**RATES, **CLIPS[clip])
+
+    def refined(rows):
+        context = problem.decoder.prepare(tf.gather(problem.tokens, rows))
+        initial = Posterior(*(tf.gather(part, rows) for part in problem.initial))
+        draws = problem.step_draws._replace(noise=tf.gather(problem.step_draws.noise, rows, axis=1))
+        return refine(problem.bound, initial, context, draws, refinement).posterior
+
+    alone, in_seven, in_fifty = refined([11]), refined([2, 3, 5, 7, 11, 13, 17]), refined(list(range(50)))
+    for batch, row in ((in_seven, 4), (in_fifty, 11)):
+        same = Posterior(*(part[row : row + 1] for part in batch))
+        assert toy.relative_error(alone, same) < tolerance
+    assert toy.relative_error(alone, Posterior(*(part[:1] for part in in_fifty))) > 0.1
+
+
+def test_derivative_of_an_example_is_alike_in_every_batch():
+    # product_clip_norm is of an example too: each is clipped on the scale of its own bound.
+    problem = toy.make(4, batch=6)
+    refinement = RefinementSettings(**RATES, clip_norm=1.0, product_clip_norm=0.7)
+
+    def to_initial(rows):
+        part = toy.Problem(
+            problem.decoder,
+            problem.bound,
+            Posterior(*(tf.gather(p, rows) for p in problem.initial)),
+            tf.gather(problem.tokens, rows),
+            problem.step_draws._replace(noise=tf.gather(problem.step_draws.noise, rows, axis=1)),
+            problem.final_draw._replace(noise=tf.gather(problem.final_draw.noise, rows)),
+        )
+        return [len(rows) * gradient for gradient in toy.derivative(refine, part, refinement)[1:3]]
+
+    for alone, together in zip(to_initial([2]), to_initial([0, 1, 2, 3, 4, 5]), strict=True):
+        assert toy.relative_error(alone, together[2:3]) < 1e-12
+
+
+def test_clipping_over_the_batch_couples_examples():
+    problem = toy.make(8, batch=50)
+    refinement = RefinementSettings(**RATES, clip_norm=0.2, clip_scope="batch")
+    context = problem.decoder.prepare(problem.tokens)
+    half = problem.step_draws._replace(noise=problem.step_draws.noise[:, :25])
+    whole = refine(problem.bound, problem.initial, context, problem.step_draws, refinement).posterior
+    first = Posterior(*(part[:25] for part in problem.initial))
+    part = refine(problem.bound, first, toy.Context(*(c[:25] for c in context)), half, refinement).posterior
+    assert toy.relative_error(part, Posterior(*(p[:25] for p in whole))) > 1e-3
+
+
+@pytest.mark.parametrize("compiled", [None, False, True])
+@pytest.mark.parametrize("product", ["exact", "finite_difference"])
+def test_dropout_drops_the_same_units_in_both_passes(product, compiled):
+    # One step down <dropout(weights), mean> from zero with rate one goes to minus the masked and scaled weights of one,
+    # as found in the forward pass; the derivative of its sum by the weights is the same, as found in the reverse pass.
+    # Compiled code draws another mask than code that is not.
+    weights = tf.Variable(tf.ones([4, 50], tf.float64))
+
+    def bound(posterior, context, draw):
+        masked = dropout(weights * 1.0, 0.5, True, draw["seed"])
+        return tf.reduce_sum(masked * posterior.mean + 0.0 * posterior.log_variance, -1)
+
+    def step(seeds):
+        initial = Posterior(tf.zeros([4, 50], tf.float64), tf.zeros([4, 50], tf.float64))
+        with tf.GradientTape() as tape:
+            refined = refine(bound, initial, None, {"seed": seeds}, RefinementSettings(product=product))
+            value = tf.reduce_sum(refined.posterior.mean)
+        return refined.posterior.mean, tape.gradient(value, weights)
+
+    run = step if compiled is None else tf.function(step, jit_compile=compiled)
+    mean, gradient = run(tf.constant([[5, 6]]))
+    np.testing.assert_allclose(gradient, mean, atol=1e-9)  # Rounding over the step of a central difference.
+    assert set(np.unique(mean)) == {-2.0, 0.0}
+    assert 50 < np.sum(mean == 0) < 150
+
+
+@settings(deadline=None, max_examples=25, derandomize=True)
+@given(
+    steps=st.integers(0, 8),
+    momentum=st.floats(0, 0.9),
+    rates=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    seed=st.integers(0, 100),
+)
+def test_a_quadratic_bound_is_descended_as_in_numpy(steps, momentum, rates, seed):
+    rng = np.random.default_rng(seed)
+    curvature, centre = rng.uniform(0.1, 1.5, [2, 4, 3]), rng.normal(size=[2, 4, 3])
+    initial = rng.normal(size=[2, 4, 3])
+
+    def bound(posterior, context, draw):
+        difference = tf.stack(posterior) - centre
+        return 0.5 * tf.reduce_sum(curvature * difference**2, [0, 2])
+
+    refinement = RefinementSettings(rates[0], rates[1], momentum=momentum)
+    refined = refine(bound, Posterior(*tf.constant(initial)), None, tf.zeros([steps]), refinement)
+    current, velocity = initial.copy(), np.zeros_like(initial)
+    for k in range(steps):
+        np.testing.assert_allclose(tf.stack(refined.path)[:, k], current, rtol=1e-10, atol=1e-10)
+        expected_bound = 0.5 * np.sum(curvature * (current - centre) ** 2, axis=(0, 2))
+        np.testing.assert_allclose(refined.bounds[k], expected_bound, rtol=1e-10, atol=1e-10)
+        velocity = momentum * velocity - curvature * (current - centre)
+        current = current + np.array(rates)[:, None, None] * velocity
+    # Rounding of float64 over eight steps of numbers of order one.
+    np.testing.assert_allclose(tf.stack(refined.posterior), current, rtol=1e-10, atol=1e-10)
+
+
+def test_refinement_lowers_the_bound():
+    problem = toy.make(30, parts=20)
+    # One draw for all steps makes the bound a fixed function.
+    draws = Draw(*(tf.repeat(part[None], 30, 0) for part in problem.final_draw))
+    context = problem.decoder.prepare(problem.tokens)
+    refined = refine(problem.bound, problem.initial, context, draws, RefinementSettings(0.02, 0.02, momentum=0.0))
+    bounds = np.concatenate([refined.bounds, problem.bound(refined.posterior, context, problem.final_draw)[None]])
+    assert np.all(np.diff(bounds, axis=0) < 0)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_log_variance_stays_finite_at_a_limit_and_comes_back(sign):
+    # Pushed out by 30 for two steps, then back: without momentum it leaves the limit at once.
+    slopes = sign * tf.constant([-30.0, -30.0, 5.0])
+
+    def bound(posterior, context, slope):
+        return tf.reduce_sum(slope * posterior.log_variance + tf.square(posterior.mean), -1)
+
+    initial = Posterior(tf.zeros([1, 1]), tf.zeros([1, 1]))
+    with tf.GradientTape() as tape:
+        tape.watch(initial)
+        refined = refine(bound, initial, None, slopes, RefinementSettings(momentum=0.0))
+        value = tf.reduce_sum(tf.exp(refined.posterior.log_variance))
+    np.testing.assert_allclose(np.squeeze(refined.path.log_variance), sign * np.array([0.0, 20.0, 20.0, 15.0]))
+    np.testing.assert_array_equal(refined.bounds, np.array([[0.0], [-600.0], [100.0]]))
+    gradient = tape.gradient(value, initial)
+    assert np.all(np.isfinite(gradient.log_variance))
+    # The loss wants less log variance, which from the upper limit leads back in and from the lower limit out.
+    expected = np.exp(15.0) if sign > 0 else 0.0
+    np.testing.assert_allclose(gradient.log_variance, [[expected]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("product", ["exact", "finite_difference"])
+def test_exploding_bounds_give_finite_posteriors_and_derivatives(product):
+    # The rate is a thousand times too large for this decoder; only the log variance's limits and the clip hold it.
+    problem = toy.make(20, dtype=tf.float32)
+    refinement = RefinementSettings(100.0, 100.0, clip_norm=1.0, product_clip_norm=1.0, product=product)
+    for value in toy.derivative(refine, problem, refinement):
+        assert np.all(np.isfinite(value))
+
+
+def test_product_clip_norm():
+    problem = toy.make(5)
+    free = toy.derivative(refine, problem, RefinementSettings(**RATES))
+    loose = toy.derivative(refine, problem, RefinementSettings(**RATES, product_clip_norm=1e6))
+    assert toy.relative_error(loose, free) < 1e-12
+    for scope in ("example", "batch"):
+        limited = RefinementSettings(**RATES, product_clip_norm=0.05, clip_scope=scope)
+        to_initial = np.concatenate(toy.derivative(refine, problem, limited)[1:3], -1)
+        if scope == "example":
+            lengths = 6 * np.linalg.norm(to_initial, axis=-1)  # On the scale of an example's bound; there are 6.
+        else:
+            lengths = np.linalg.norm(to_initial)
+        assert np.all(lengths <= 0.05)
+        assert np.any(lengths > 0.04)
+
+
+@pytest.mark.parametrize("product", ["exact", "finite_difference", "authors"])
+def test_a_bound_without_variables(product):
+    def bound(posterior, context, draw):
+        return tf.reduce_sum(tf.square(posterior.mean - draw) + tf.square(posterior.log_variance), -1)
+
+    initial = Posterior(tf.ones([2, 3], tf.float64), tf.ones([2, 3], tf.float64))
+    with tf.GradientTape() as tape:
+        tape.watch(initial)
+        refinement = RefinementSettings(0.1, 0.2, momentum=0.0, product=product, clip_scope="batch")
+        refined = refine(bound, initial, None, tf.zeros([3, 1, 1], tf.float64), refinement)
+        value = tf.reduce_sum(tf.stack(refined.posterior))
+    gradient = tape.gradient(value, initial)
+    np.testing.assert_allclose(gradient.mean, np.full([2, 3], 0.8**3), rtol=1e-8)
+    np.testing.assert_allclose(gradient.log_variance, np.full([2, 3], 0.6**3), rtol=1e-8)
+
+
+def test_integers_and_nests_pass_through_context_and_draws():
+    tokens = tf.constant([[0, 1], [2, 3]])
+    seen = []
+
+    def bound(posterior, context, draw):
+        seen.append((context["tokens"].dtype, context["scale"][0].dtype, context["rate"], draw["a"][0].shape))
+        gathered = tf.gather(context["scale"][0], context["tokens"])
+        return tf.reduce_sum(gathered * posterior.mean + posterior.log_variance, -1) * draw["a"][0]
+
+    initial = Posterior(tf.zeros([2, 2]), tf.zeros([2, 2]))
+    scale = tf.constant([1.0, 2.0, 3.0, 4.0])
+    context = {"tokens": tokens, "scale": (scale,), "rate": 3}
+    with tf.GradientTape() as tape:
+        tape.watch(scale)
+        draws = {"a": (tf.ones([1]), tf.zeros([1, 5]))}
+        refined = refine(bound, initial, context, draws, RefinementSettings(0.5, 0.5))
+        value = tf.reduce_sum(refined.posterior.mean)
+    np.testing.assert_allclose(refined.posterior.mean, [[-0.5, -1.0], [-1.5, -2.0]])
+    np.testing.assert_allclose(tape.gradient(value, scale), np.full(4, -0.5))
+    assert set(seen) == {(tf.int32, tf.float32, 3, tf.TensorShape([]))}
+
+
+# --- What it refuses.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"step_size_mean": float("nan")}, "step_size_mean=nan: expected a finite number that is not negative"),
+        ({"step_size_mean": -0.1}, "step_size_mean=-0.1: expected a finite number that is not negative"),
+        ({"step_size_log_variance": float("inf")}, "step_size_log_variance=inf: expected a finite number"),
+        ({"momentum": 1.5}, r"momentum=1\.5: expected a number in \[0, 1\)"),
+        ({"momentum": 1.0}, r"momentum=1\.0: expected a number in \[0, 1\)"),
+        ({"momentum": -0.5}, r"momentum=-0\.5: expected a number in \[0, 1\)"),
+        ({"momentum": float("nan")}, r"momentum=nan: expected a number in \[0, 1\)"),
+        ({"clip_norm": 0.0}, r"clip_norm=0\.0: expected a positive number, or None"),
+        ({"clip_norm": float("nan")}, "clip_norm=nan: expected a positive number, or None"),
+        ({"product_clip_norm": -1.0}, r"product_clip_norm=-1\.0: expected a positive number, or None"),
+        ({"finite_difference_step": 0}, "finite_difference_step=0: expected a positive number, or None"),
+        ({"product": "magic"}, "product='magic': expected one of exact, finite_difference, authors"),
+        ({"clip_scope": "word"}, "clip_scope='word': expected one of example, batch"),
+        ({"product": "authors"}, "product='authors' .* needs clip_scope='batch'"),
+    ],
+)
+def test_settings_refused(arguments, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        RefinementSettings(**arguments)
+
+
+def test_no_draws_refused():
+    problem = toy.make(1)
+    with pytest.raises(ValueError, match="draws: expected at least one tensor"):
+        refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), ())
+
+
+def test_authors_product_refuses_computed_contexts():
+    problem = toy.make(1)
+    refinement = RefinementSettings(product="authors", clip_scope="batch")
+    with pytest.raises(ValueError, match="product='authors' needs a context without float tensors"):
+        refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), problem.step_draws, refinement)

@@ -1,0 +1,187 @@
+"""The LSTM encoder and decoder."""
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.models import LSTMDecoder, LSTMEncoder
+from sa_vae_tf.models.lstm import lstm
+from tests.models import numpy_lstm
+
+BATCH, VOCABULARY, EMBEDDING, UNITS, LATENT, LENGTH = 3, 7, 4, 5, 2, 6
+rng = np.random.default_rng(0)
+TOKENS = rng.integers(0, VOCABULARY, [BATCH, LENGTH])
+Z = tf.constant(rng.normal(size=[BATCH, LATENT]))
+# Two orders of summation in float64, in sums of order ten.
+CLOSE: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
+make_decoder = functools.partial(LSTMDecoder, VOCABULARY, EMBEDDING, UNITS, initial_range=1.0, dtype="float64")
+
+
+def likelihood(decoder: LSTMDecoder, tokens, z) -> np.ndarray:
+    return decoder.negative_log_likelihood(z, decoder.prepare(tf.constant(tokens))).numpy()
+
+
+def logits_in_numpy(decoder: LSTMDecoder, tokens: np.ndarray, z: np.ndarray | None) -> np.ndarray:
+    w = numpy_lstm.weights(decoder)
+    inputs = w["embedding"][tokens[:, :-1]]
+    kernel, hidden = w["word_kernel"], np.zeros([len(tokens), UNITS])
+    if z is not None:
+        # The paper's form: z beside every word, and the first hidden state an affine map of it.
+        inputs = np.concatenate([inputs, np.repeat(z[:, None], inputs.shape[1], 1)], -1)
+        kernel = np.concatenate([kernel, w["latent_kernel"]])
+        hidden = z @ w["start_kernel"] + w["start_bias"]
+    states = numpy_lstm.lstm(inputs, kernel, w["recurrent_kernel"], w["bias"], hidden=hidden)
+    return states @ w["output_kernel"] + w["output_bias"]
+
+
+def test_decoder_is_the_one_in_numpy():
+    decoder = make_decoder(LATENT)
+    expected = numpy_lstm.negative_log_likelihood(logits_in_numpy(decoder, TOKENS, Z.numpy()), TOKENS[:, 1:])
+    np.testing.assert_allclose(likelihood(decoder, TOKENS, Z), expected, **CLOSE)
+
+
+def test_decoder_without_latent_variable_is_a_language_model():
+    decoder = make_decoder(0)
+    assert set(numpy_lstm.weights(decoder)) == {
+        *("embedding", "word_kernel", "recurrent_kernel", "bias", "output_kernel", "output_bias")
+    }
+    expected = numpy_lstm.negative_log_likelihood(logits_in_numpy(decoder, TOKENS, None), TOKENS[:, 1:])
+    np.testing.assert_allclose(likelihood(decoder, TOKENS, None), expected, **CLOSE)
+
+
+def test_lstm_is_the_one_of_keras():
+    layer = keras.layers.LSTM(UNITS, return_sequences=True, bias_initializer="normal", dtype="float64")
+    inputs, hidden, cell = (tf.constant(rng.normal(size=size)) for size in ([3, 4, 2], [3, UNITS], [3, UNITS]))
+    expected = layer(inputs, initial_state=[hidden, cell])
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    projected = tf.transpose(inputs, [1, 0, 2]) @ kernel + bias
+    np.testing.assert_allclose(
+        lstm(projected, recurrent_kernel, hidden, cell), np.swapaxes(expected.numpy(), 0, 1), **CLOSE
+    )
+
+
+def test_lstm_has_second_derivatives():
+    # With respect to a scale of the state, against a central difference of first derivatives.
+    projected, kernel = tf.constant(rng.normal(size=[3, 2, 8])), tf.constant(rng.normal(size=[2, 8]))
+    hidden = tf.constant(rng.normal(size=[2, 2]))
+
+    def first(scale):
+        with tf.GradientTape() as tape:
+            tape.watch(scale)
+            value = tf.reduce_sum(lstm(projected, kernel, scale * hidden, tf.zeros_like(hidden)))
+        return tape.gradient(value, scale)
+
+    scale = tf.constant(0.7, tf.float64)
+    with tf.GradientTape() as outer:
+        outer.watch(scale)
+        value = first(scale)
+    difference = (first(scale + 1e-5) - first(scale - 1e-5)) / 2e-5
+    np.testing.assert_allclose(
+        outer.gradient(value, scale), difference, rtol=1e-7
+    )  # Step squared, and rounding / step.
+
+
+@pytest.mark.parametrize("latent", [LATENT, 0])
+def test_probabilities_sum_to_one(latent):
+    decoder = LSTMDecoder(3, EMBEDDING, UNITS, latent, initial_range=1.0, dtype="float64", seed=2)
+    words = numpy_lstm.all_sequences(3, 3)
+    tokens = np.concatenate([np.ones([27, 1], np.int32), words], 1)  # The first token is given.
+    z = tf.repeat(Z[:1], 27, 0) if latent else None
+    probabilities = np.exp(-likelihood(decoder, tokens, z))
+    np.testing.assert_allclose(probabilities.sum(), 1, rtol=1e-10)
+    assert probabilities.max() > 2 * probabilities.min()
+
+
+def test_decoder_is_causal():
+    # What is appended to a prefix leaves the prefix's probability: those of all that may follow sum to it.
+    decoder = make_decoder(LATENT)
+    z = tf.repeat(Z[:1], VOCABULARY, 0)
+    for length in range(2, LENGTH):
+        prefix = TOKENS[:1, :length]
+        appended = np.concatenate([np.repeat(prefix, VOCABULARY, 0), np.arange(VOCABULARY)[:, None]], 1)
+        total = np.sum(np.exp(-likelihood(decoder, appended, z)))
+        np.testing.assert_allclose(total, np.exp(-likelihood(decoder, prefix, Z[:1]))[0], rtol=1e-12)
+
+
+def test_decoder_context_is_causal():
+    tokens = TOKENS.copy()
+    tokens[:, 3] = (tokens[:, 3] + 1) % VOCABULARY
+    before, after = (make_decoder(LATENT).prepare(tf.constant(t)).projected.numpy() for t in (TOKENS, tokens))
+    np.testing.assert_array_equal(before[:3], after[:3])
+    np.testing.assert_array_equal(before[4:], after[4:])
+    assert np.all(np.any(before[3] != after[3], -1))
+
+
+def test_the_last_token_is_only_predicted():
+    decoder = make_decoder(LATENT)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(likelihood_tensor(decoder, [[0, 1, 2]], Z[:1]))
+    touched = tape.gradient(value, decoder.embedding.value)
+    np.testing.assert_array_equal(np.unique(touched.indices), [0, 1])
+
+
+def likelihood_tensor(decoder, tokens, z):
+    return decoder.negative_log_likelihood(z, decoder.prepare(tf.constant(tokens)))
+
+
+def test_dropout_of_words_and_of_outputs():
+    decoder = make_decoder(LATENT, dropout_rate=0.5)
+    tokens, seed, other = tf.constant(TOKENS), tf.constant([1, 2]), tf.constant([3, 4])
+    plain = decoder.prepare(tokens)
+    np.testing.assert_array_equal(decoder.prepare(tokens, False, seed).projected, plain.projected)
+    np.testing.assert_array_equal(
+        decoder.prepare(tokens, True, seed).projected, decoder.prepare(tokens, True, seed).projected
+    )
+    assert np.any(decoder.prepare(tokens, True, seed).projected != decoder.prepare(tokens, True, other).projected)
+    values = [decoder.negative_log_likelihood(Z, plain, True, s).numpy() for s in (seed, seed, other)]
+    np.testing.assert_array_equal(values[0], values[1])
+    assert np.all(values[0] != values[2])
+    np.testing.assert_array_equal(
+        decoder.negative_log_likelihood(Z, plain, False, seed), decoder.negative_log_likelihood(Z, plain)
+    )
+
+
+def test_float32_is_near_float64():
+    decoder, exact = (LSTMDecoder(VOCABULARY, EMBEDDING, UNITS, LATENT, dtype=d) for d in ("float32", "float64"))
+    for variable, other in zip(exact.weights, decoder.weights, strict=True):
+        variable.assign(tf.cast(other.value, tf.float64))
+    # Rounding of 6e-8 in some tens of terms.
+    z = tf.cast(Z, tf.float32)
+    expected = likelihood(exact, TOKENS, tf.cast(z, tf.float64))
+    np.testing.assert_allclose(likelihood(decoder, TOKENS, z), expected, rtol=2e-6)
+
+
+def test_encoder_is_the_one_in_numpy():
+    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, initial_range=1.0, dtype="float64", seed=3)
+    w = numpy_lstm.weights(encoder)
+    cell = "lstm/lstm_cell"
+    states = numpy_lstm.lstm(
+        w["embedding/embeddings"][TOKENS],
+        *(w[f"{cell}/{name}"] for name in ("kernel", "recurrent_kernel", "bias")),
+        hidden=np.zeros([BATCH, UNITS]),
+    )
+    posterior = encoder(tf.constant(TOKENS))
+    for part, name in zip(posterior, ("mean", "log_variance"), strict=True):
+        np.testing.assert_allclose(part, states[:, -1] @ w[f"{name}/kernel"] + w[f"{name}/bias"], **CLOSE)
+
+
+def test_encoder_keeps_the_log_variance_finite():
+    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT)
+    encoder.log_variance.bias.assign([1e6, -1e6])
+    np.testing.assert_array_equal(encoder(tf.constant(TOKENS)).log_variance, [[20.0, -20.0]] * BATCH)
+
+
+@pytest.mark.parametrize("model", [LSTMEncoder, LSTMDecoder])
+def test_initial_weights_are_of_the_seed_and_in_range(model):
+    first, same, other = (model(50, 8, 8, 4, initial_range=0.3, seed=seed) for seed in (1, 1, 2))
+    for variable, again, another in zip(first.weights, same.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(variable, again)
+        assert np.any(variable.numpy() != another.numpy())
+        assert np.max(np.abs(variable)) <= 0.3
+    assert np.max(np.abs(first.weights[0])) > 0.29  # The largest of 400 numbers.
+    # No two weights from the same stream: their first numbers differ.
+    assert len({float(np.ravel(variable)[0]) for variable in first.weights}) == len(first.weights)
