@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 # TensorFlow reads this when it is imported: without it every command starts with notes on its build.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -64,7 +65,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
         _fail(f"--flagfile={error.filename}: {error.strerror}", WRONG_FLAGS)
 
 
-def _fail(message: str, status: int):
+def _fail(message: str, status: int) -> NoReturn:
     print(f"{_program()}: error: {message}", file=sys.stderr)
     sys.exit(status)
 

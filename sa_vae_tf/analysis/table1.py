@@ -140,9 +140,10 @@ def draw(table: dict[str, Any], path: Path) -> None:
         for position, row in enumerate(reversed(ROWS)):
             results = table["rows"][generator][row.name]
             colour = colours[row.settings["method"]]
-            for key, style in (("initial_bound", {"markerfacecolor": "white"}), ("nll_bound", {})):
+            for key, face in (("initial_bound", "white"), ("nll_bound", colour)):
                 above = np.array([r[key] for r in results]) - truth
-                axes.plot(above, np.full(len(above), position), "o", color=colour, markersize=6, **style)
+                heights = np.full(len(above), position)
+                axes.plot(above, heights, "o", color=colour, markerfacecolor=face, markersize=6)
         axes.set_xscale("log")
         axes.set_yticks(range(len(ROWS)), [row.name for row in reversed(ROWS)] if axes is panels[0] else [])
         axes.grid(axis="x", which="both", color="#E5E5E5", linewidth=0.6)

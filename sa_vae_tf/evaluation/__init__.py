@@ -1,6 +1,5 @@
 """Figures of a trained model: importance-weighted likelihood, mutual information, active units, amortization gap."""
 
-from sa_vae_tf.evaluation.draws import draw_per_example, noise_per_example
 from sa_vae_tf.evaluation.importance import ImportanceWeighted, importance_weighted_nll
 from sa_vae_tf.evaluation.metrics import (
     AmortizationGap,
@@ -17,10 +16,8 @@ __all__ = [
     "MutualInformation",
     "active_units",
     "amortization_gap",
-    "draw_per_example",
     "importance_weighted_nll",
     "mutual_information",
     "nll_by_prior_samples",
     "nll_by_quadrature",
-    "noise_per_example",
 ]

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.evaluation.draws import draw_per_example
 from sa_vae_tf.evaluation.importance import importance_weighted_nll
 from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_information
 from sa_vae_tf.inference import METHODS
+from sa_vae_tf.inference.draws import draw_per_example
 from sa_vae_tf.training.build import build_model, select_device
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel

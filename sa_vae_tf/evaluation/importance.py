@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.evaluation.draws import GENERATOR, noise_per_example
 from sa_vae_tf.inference import Posterior
+from sa_vae_tf.inference.draws import GENERATOR, noise_per_example
 
 
 class ImportanceWeighted(NamedTuple):

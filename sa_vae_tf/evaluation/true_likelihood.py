@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from sa_vae_tf.evaluation.draws import GENERATOR
+from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.models import SyntheticGenerator
 from sa_vae_tf.models.synthetic import SyntheticContext
 

@@ -3,7 +3,8 @@
 Imports TensorFlow alone and knows no data set and no architecture; usable on any decoder.
 """
 
-from sa_vae_tf.inference.bound import Bound, Draw, draw, negative_elbo
+from sa_vae_tf.inference.bound import Bound, negative_elbo
+from sa_vae_tf.inference.draws import Draw, draw, draw_per_example, noise_per_example
 from sa_vae_tf.inference.methods import METHODS, LocalInference, Method, Objective
 from sa_vae_tf.inference.posterior import Posterior, keep_finite, prior_like
 from sa_vae_tf.inference.refine import PRODUCTS, SCOPES, Refined, RefinementSettings, refine
@@ -21,8 +22,10 @@ __all__ = [
     "Refined",
     "RefinementSettings",
     "draw",
+    "draw_per_example",
     "keep_finite",
     "negative_elbo",
+    "noise_per_example",
     "prior_like",
     "refine",
 ]

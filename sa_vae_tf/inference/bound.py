@@ -1,49 +1,17 @@
-"""The bound that is minimised: the negative evidence lower bound of each example, and its random draws."""
+"""The bound that is minimised: the negative evidence lower bound of each example."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
+from sa_vae_tf.inference.draws import Draw
 from sa_vae_tf.inference.posterior import Posterior
 
 # bound(posterior, context, draw) -> [batch]; see `negative_elbo`.
 Bound = Callable[[Posterior | None, Any, Any], tf.Tensor]
-
-
-class Draw(NamedTuple):
-    """All the randomness of one evaluation of a bound, so that it can be repeated exactly.
-
-    Attributes:
-      noise: [batch, latent] standard normal noise that makes z from the posterior.
-      seed: int32 [2], seed of a stateless generator, for dropout in the decoder.
-    """
-
-    noise: tf.Tensor
-    seed: tf.Tensor
-
-
-def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Draw, Draw]:
-    """Draws the randomness of a refinement and of the bound at its end.
-
-    Args:
-      like: posterior whose shape and type the noise takes.
-      steps: number of refinement steps, K.
-      seed: int32 [2]; the same seed gives the same draws. None draws a seed from TensorFlow's global generator.
-
-    Returns:
-      The draws of the K steps, with a leading axis of length K, and the draw for the final bound.
-    """
-    if seed is None:
-        seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
-    seeds = tf.random.split(seed, steps + 2)
-    shape = tf.concat([[steps + 1], tf.shape(like.mean)], 0)
-    noise = tf.random.stateless_normal(shape, seeds[0], dtype=like.mean.dtype)
-    noise = tf.ensure_shape(noise, [steps + 1, *like.mean.shape])
-    seeds = seeds[1:]
-    return Draw(noise[:-1], seeds[:-1]), Draw(noise[-1], seeds[-1])
 
 
 def negative_elbo(negative_log_likelihood: Callable[..., tf.Tensor], kl_weight: float | tf.Tensor = 1.0) -> Bound:

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.bound import Bound, Draw
+from sa_vae_tf.inference.bound import Bound
+from sa_vae_tf.inference.draws import Draw
 from sa_vae_tf.inference.posterior import Posterior
 from sa_vae_tf.inference.products import bound_and_gradient
 from sa_vae_tf.inference.refine import Refined, RefinementSettings, refine

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 from absl import flags
 
@@ -183,9 +184,14 @@ class Config:
 
 def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines one flag for each setting."""
-    define = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+    define: dict[type, Callable[..., Any]] = {
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        bool: flags.DEFINE_bool,
+        str: flags.DEFINE_string,
+    }
     for field in dataclasses.fields(Config):
-        help, default = field.metadata["help"], field.default
+        help, default = field.metadata["help"], cast(Any, field.default)
         if field.metadata["choices"]:
             flags.DEFINE_enum(field.name, default, field.metadata["choices"], help, flag_values=flag_values)
         else:
@@ -194,7 +200,8 @@ def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
 
 def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
     """Reads the settings from parsed flags, with the default run folder filled in."""
-    config = Config(**{field.name: flag_values[field.name].value for field in dataclasses.fields(Config)})
+    values: dict[str, Any] = {field.name: flag_values[field.name].value for field in dataclasses.fields(Config)}
+    config = Config(**values)
     return config if config.run_dir else dataclasses.replace(config, run_dir=config.default_run_dir)
 
 

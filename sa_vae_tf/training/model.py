@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from sa_vae_tf.evaluation.draws import draw_per_example
 from sa_vae_tf.inference import (
     METHODS,
     Bound,
@@ -18,6 +17,7 @@ from sa_vae_tf.inference import (
     Posterior,
     RefinementSettings,
     draw,
+    draw_per_example,
     negative_elbo,
     prior_like,
     refine,

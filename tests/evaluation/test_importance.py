@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.evaluation import importance_weighted_nll, noise_per_example
-from sa_vae_tf.inference import Draw, Posterior, negative_elbo
+from sa_vae_tf.evaluation import importance_weighted_nll
+from sa_vae_tf.inference import Draw, Posterior, negative_elbo, noise_per_example
 from tests.evaluation import linear_gaussian as model
 
 SEED = tf.constant([5, 6])

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from sa_vae_tf.evaluation import active_units, amortization_gap, draw_per_example, metrics, mutual_information
-from sa_vae_tf.inference import Posterior, RefinementSettings, negative_elbo, refine
+from sa_vae_tf.evaluation import active_units, amortization_gap, metrics, mutual_information
+from sa_vae_tf.inference import Posterior, RefinementSettings, draw_per_example, negative_elbo, refine
 from tests.evaluation import linear_gaussian as model
 
 

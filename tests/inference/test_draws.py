@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.evaluation import draw_per_example, noise_per_example
-from sa_vae_tf.inference import Posterior, draw
+from sa_vae_tf.inference import Posterior, draw, draw_per_example, noise_per_example
 
 SEED = tf.constant([3, 4])
 

@@ -1,15 +1,49 @@
-"""Random draws that belong to an example of a data set, so that its evaluation does not depend on its batch."""
+"""All the randomness of inference, drawn before it starts: for a training step, or for the examples of a data set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.inference import Draw, Posterior
+from sa_vae_tf.inference.posterior import Posterior
 
 # TensorFlow chooses its generator by device; this one alone is the same bit for bit on all of them.
 GENERATOR = "philox"
+
+
+class Draw(NamedTuple):
+    """All the randomness of one evaluation of a bound, so that it can be repeated exactly.
+
+    Attributes:
+      noise: [batch, latent] standard normal noise that makes z from the posterior.
+      seed: int32 [2], seed of a stateless generator, for dropout in the decoder.
+    """
+
+    noise: tf.Tensor
+    seed: tf.Tensor
+
+
+def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Draw, Draw]:
+    """Draws the randomness of a refinement and of the bound at its end.
+
+    Args:
+      like: posterior whose shape and type the noise takes.
+      steps: number of refinement steps, K.
+      seed: int32 [2]; the same seed gives the same draws. None draws a seed from TensorFlow's global generator.
+
+    Returns:
+      The draws of the K steps, with a leading axis of length K, and the draw for the final bound.
+    """
+    if seed is None:
+        seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+    seeds = tf.random.split(seed, steps + 2)
+    shape = tf.concat([[steps + 1], tf.shape(like.mean)], 0)
+    noise = tf.random.stateless_normal(shape, seeds[0], dtype=like.mean.dtype)
+    noise = tf.ensure_shape(noise, [steps + 1, *like.mean.shape])
+    seeds = seeds[1:]
+    return Draw(noise[:-1], seeds[:-1]), Draw(noise[-1], seeds[-1])
 
 
 def noise_per_example(
