@@ -50,10 +50,10 @@ class SkippedSteps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         skipped = int(logs["skipped_steps"])
         if skipped > self.limit:
-            self.checkpoints.save()
+            path = self.checkpoints.save()
             raise TrainingDiverged(
                 f"{skipped} steps were skipped for a gradient that was not finite or huge, the last at step "
-                f"{int(self.model.step)}; the last good weights are in {self.checkpoints.latest.latest_checkpoint}; "
+                f"{int(self.model.step)}; the last good weights are in {path}; "
                 "try a lower --learning_rate or a lower --svi_rate_mean and --svi_rate_log_variance"
             )
 

@@ -13,10 +13,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
@@ -24,9 +26,6 @@ from sa_vae_tf.training.config import Config, from_flagfile, to_flagfile
 from sa_vae_tf.training.model import LatentVariableModel
 
 logger = logging.getLogger(__name__)
-
-# Reading a damaged checkpoint ends in one of these.
-DAMAGED = (tf.errors.OpError, ValueError, OSError, AssertionError)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -112,7 +111,8 @@ class RunFolder:
 class Checkpoints:
     """The checkpoints of a run: the latest ones and the best.
 
-    TensorFlow's format has a checksum for each tensor, so that a damaged file is noticed when it is read.
+    TensorFlow's format has a checksum for each tensor, so that a damaged file is noticed when it is read. What is in
+    a folder is what counts: there is no list of checkpoints beside it that could be lost or disagree.
 
     Args:
       run: folder of the run.
@@ -120,29 +120,28 @@ class Checkpoints:
       state: further variables by name, of the callbacks.
     """
 
-    def __init__(self, run: RunFolder, model: LatentVariableModel, state: dict[str, tf.Variable] | None = None):
+    def __init__(self, run: RunFolder, model: LatentVariableModel, state: Mapping[str, tf.Variable] | None = None):
         self.model = model
-        by_path = lambda variables: {v.path: v.value for v in variables}  # noqa: E731
         metrics = [v for metric in model.metrics for v in metric.variables]
-        self.metrics = {f"{i}": v.value for i, v in enumerate(metrics)}
-        self.weights = tf.train.Checkpoint(weights=by_path(model.weights), step=model.step)
-        self.training = tf.train.Checkpoint(
-            weights=by_path(model.weights),
-            optimizer=by_path(model.optimizer.variables),
-            metrics=self.metrics,
-            state=state or {},
-            step=model.step,
-            skipped=model.skipped,
-        )
-        folder = run.path / "checkpoints"
-        self.latest = tf.train.CheckpointManager(self.training, str(folder / "latest"), max_to_keep=3)
-        self.best = tf.train.CheckpointManager(self.weights, str(folder / "best"), max_to_keep=2)
+        self.metrics = _numbered("metrics", metrics)
+        self.weights = {"step": model.step, **_numbered("weights", model.weights)}
+        self.training = {
+            **self.weights,
+            **_numbered("optimizer", model.optimizer.variables),
+            **self.metrics,
+            **{f"state/{name}": variable for name, variable in (state or {}).items()},
+            "skipped": model.skipped,
+        }
+        self.latest = run.path / "checkpoints" / "latest"
+        self.best = run.path / "checkpoints" / "best"
 
-    def save(self) -> None:
-        self.latest.save(checkpoint_number=int(self.model.step))
+    def save(self) -> Path:
+        """Saves the state of training among the latest three, and returns its path."""
+        return _save(self.training, self.latest, int(self.model.step), keep=3)
 
-    def save_best(self) -> None:
-        self.best.save(checkpoint_number=int(self.model.step))
+    def save_best(self) -> Path:
+        """Saves the weights among the two that were last best, and returns their path."""
+        return _save(self.weights, self.best, int(self.model.step), keep=2)
 
     def restore_latest(self) -> bool:
         """Restores the newest checkpoint that can be read, and returns whether there was one.
@@ -150,7 +149,7 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none can be read.
         """
-        return _restore_newest(self.latest, lambda path: self.training.restore(path).assert_existing_objects_matched())
+        return _restore_newest(self.training, self.latest)
 
     def restore_best(self) -> bool:
         """Restores the weights with the best validation bound, or if there are none the latest.
@@ -158,20 +157,61 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none can be read.
         """
-        restore: Callable[[str], Any] = lambda path: (  # noqa: E731
-            self.weights.restore(path).expect_partial().assert_existing_objects_matched()
-        )
-        return _restore_newest(self.best, restore) or _restore_newest(self.latest, restore)
+        return _restore_newest(self.weights, self.best) or _restore_newest(self.weights, self.latest)
 
 
-def _restore_newest(manager: tf.train.CheckpointManager, restore: Callable[[str], Any]) -> bool:
-    paths = list(reversed(manager.checkpoints))
-    for path in paths:
+def _numbered(group: str, variables: Sequence[keras.Variable]) -> dict[str, tf.Variable]:
+    """Names variables by their place: Keras's paths are neither unique nor the same in every process."""
+    return {f"{group}/{i}": variable.value for i, variable in enumerate(variables)}
+
+
+def _save(variables: Mapping[str, tf.Variable], folder: Path, number: int, keep: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"ckpt-{number}"
+    # Files get their names when they are whole, the index last.
+    tf.raw_ops.SaveV2(
+        prefix=str(path),
+        tensor_names=list(variables),
+        shape_and_slices=[""] * len(variables),
+        tensors=[variable.value() for variable in variables.values()],
+    )
+    # All else goes: older ones, damaged ones from before a fallback, and what a killed process left half written.
+    kept = [n for n in _numbers(folder) if n <= number][-keep:]
+    for old in folder.glob("ckpt-*"):
+        if int(re.split("[-.]", old.name)[1]) not in kept:
+            old.unlink()
+    return path
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Returns the numbers of a folder's checkpoints from oldest to newest."""
+    return sorted(int(index.stem.removeprefix("ckpt-")) for index in folder.glob("ckpt-*.index"))
+
+
+def _restore(variables: Mapping[str, tf.Variable], path: Path) -> None:
+    values = tf.raw_ops.RestoreV2(
+        prefix=str(path),
+        tensor_names=list(variables),
+        shape_and_slices=[""] * len(variables),
+        dtypes=[variable.dtype for variable in variables.values()],
+    )
+    # Nothing is assigned before all is known to be right.
+    for (name, variable), value in zip(variables.items(), values, strict=True):
+        if variable.shape != value.shape:
+            raise ValueError(f"{path}: {name} of shape {value.shape}, expected {variable.shape}")
+    for variable, value in zip(variables.values(), values, strict=True):
+        variable.assign(value)
+
+
+def _restore_newest(variables: Mapping[str, tf.Variable], folder: Path) -> bool:
+    numbers = _numbers(folder)
+    for number in reversed(numbers):
+        path = folder / f"ckpt-{number}"
         try:
-            restore(path)
+            _restore(variables, path)
             return True
-        except DAMAGED as error:
+        except (tf.errors.OpError, ValueError) as error:
             logger.warning("%s is damaged (%s); falling back to the one before", path, type(error).__name__)
-    if paths:
-        raise UserError(f"{manager.directory}: none of its {len(paths)} checkpoints can be read")
+    if numbers:
+        raise UserError(f"{folder}: none of its {len(numbers)} checkpoints can be read")
     return False

@@ -46,7 +46,8 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     model = build_model(config, steps_per_epoch)
     rule = LearningRateRule(config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate)
     checkpoints = Checkpoints(run, model, {"best_bound": rule.best, "decaying": rule.decaying})
-    if checkpoints.restore_latest():
+    resumed = checkpoints.restore_latest()
+    if resumed:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
     run.forget_metrics_after(int(model.step))
 
@@ -57,7 +58,7 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     if not model.trainable_variables:
         logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
         last = 0
-    if not checkpoints.latest.checkpoints:
+    if not resumed:
         checkpoints.save()
     callbacks = [
         RefinementSchedule(config.steps_by_epoch()),
