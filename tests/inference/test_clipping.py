@@ -81,15 +81,22 @@ def test_no_limit_changes_nothing(scope):
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 @pytest.mark.parametrize("scope", ["example", "batch"])
-def test_zero_gradients_have_finite_derivatives(scope, dtype):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_zero_gradients_have_finite_derivatives(compiled, scope, dtype):
     # The length of a vector has none at zero; an example without gradient must not spoil its batch.
     gradient = Posterior(tf.zeros([2, 3], dtype), tf.zeros([2, 3], dtype))
-    with tf.GradientTape() as tape:
-        tape.watch(gradient)
-        clipped = clip_gradient(gradient, 1.0, scope)
-        value = tf.reduce_sum(tf.stack(clipped))
+
+    @tf.function(jit_compile=compiled)
+    def differentiated():
+        with tf.GradientTape() as tape:
+            tape.watch(gradient)
+            clipped = clip_gradient(gradient, 1.0, scope)
+            value = tf.reduce_sum(tf.stack(clipped))
+        return clipped, tape.gradient(value, gradient)
+
+    clipped, derivative = differentiated()
     np.testing.assert_array_equal(tf.stack(clipped), np.zeros([2, 2, 3]))
-    np.testing.assert_array_equal(tf.stack(tape.gradient(value, gradient)), np.ones([2, 2, 3]))
+    np.testing.assert_array_equal(tf.stack(derivative), np.ones([2, 2, 3]))
 
 
 def test_coefficient_is_the_authors_formula():

@@ -73,6 +73,10 @@ def path_loss(problem: toy.Problem, refined: Refined, context) -> tf.Tensor:
     return tf.reduce_sum(weights * tf.sin(refined.path.mean) + weights**2 * tf.exp(refined.path.log_variance))
 
 
+def path_and_bounds_loss(problem: toy.Problem, refined: Refined, context) -> tf.Tensor:
+    return path_loss(problem, refined, context) + 3.0 * tf.reduce_sum(refined.bounds)
+
+
 @pytest.mark.parametrize(
     ("steps", "momentum", "clip"),
     [
@@ -212,29 +216,30 @@ def test_number_of_steps_unknown_when_traced(compiled):
     @tf.function(input_signature=signature, jit_compile=compiled)
     def traced(noise, seed):
         assert noise.shape[0] is None
-        return toy.derivative(refine, with_draws(problem, noise, seed), refinement, path_loss)
+        return toy.derivative(refine, with_draws(problem, noise, seed), refinement, path_and_bounds_loss)
 
     # XLA compiles the loop's body even where there are no steps, and refuses to slice nothing.
     for steps in (3,) if compiled else (0, 1, 4):
         draws = Draw(*(part[:steps] for part in problem.step_draws))
-        expected = toy.derivative(toy.unrolled, with_draws(problem, *draws), refinement, path_loss)
+        expected = toy.derivative(toy.unrolled, with_draws(problem, *draws), refinement, path_and_bounds_loss)
         assert toy.relative_error(traced(*draws), expected) < EXACT
     assert traced.experimental_get_tracing_count() == 1
 
 
 def test_batch_and_steps_unknown_when_traced():
     problem = toy.make(4)
+    refinement = RefinementSettings(**RATES)
     posterior = tf.TensorSpec([None, 3], tf.float64)
     signature = [tf.TensorSpec([None, None, 3], tf.float64), tf.TensorSpec([None, 2], tf.int32), posterior, posterior]
 
     @tf.function(input_signature=signature)
     def traced(noise, seed, mean, log_variance):
         drawn = with_draws(problem, noise, seed, Posterior(mean, log_variance))
-        return toy.derivative(refine, drawn, RefinementSettings(**RATES), path_loss)
+        return toy.derivative(refine, drawn, refinement, path_and_bounds_loss)
 
     for steps in (0, 4):
         draws = Draw(*(part[:steps] for part in problem.step_draws))
-        expected = toy.derivative(toy.unrolled, with_draws(problem, *draws), RefinementSettings(**RATES), path_loss)
+        expected = toy.derivative(toy.unrolled, with_draws(problem, *draws), refinement, path_and_bounds_loss)
         assert toy.relative_error(traced(*draws, *problem.initial), expected) < EXACT
 
 
@@ -431,6 +436,62 @@ def test_product_clip_norm():
             lengths = np.linalg.norm(to_initial)
         assert np.all(lengths <= 0.05)
         assert np.any(lengths > 0.04)
+
+
+@pytest.mark.parametrize("scope", ["example", "batch"])
+def test_product_clip_norm_around_one_product(scope):
+    # One step written out: clip the cotangent, take the product, clip its parts for all that the bound reads jointly,
+    # and clip the cotangent that leaves.
+    problem, limit, rates = toy.make(1), 0.05, (0.15, 0.1)
+    decoder, batch = problem.decoder, problem.tokens.shape[0]
+    weights = [decoder.latent_kernel, decoder.output_kernel, decoder.output_bias]
+    context = decoder.prepare(problem.tokens)
+    sources = [context.features, *weights]
+    fired = []
+
+    def clip(parts, axis=None, scale=1):
+        length = np.sqrt(sum(np.sum(np.square(scale * part), axis, keepdims=axis is not None) for part in parts))
+        fired.append(np.mean(length > limit))
+        return [part * np.minimum(1, limit / (length + 1e-6)) for part in parts]
+
+    def clip_cotangent(parts):
+        return clip(parts, 1, batch) if scope == "example" else clip(parts)
+
+    start, draw = problem.initial, tf.nest.map_structure(lambda part: part[0], problem.step_draws)
+    with tf.GradientTape(persistent=True) as outer:
+        outer.watch([start, context.features])
+        with tf.GradientTape() as inner:
+            inner.watch(start)
+            value = tf.reduce_sum(problem.bound(start, context, draw))
+        gradient = inner.gradient(value, start)
+        end = Posterior(*(p - rate * g for p, rate, g in zip(start, rates, gradient, strict=True)))
+    with tf.GradientTape() as tape:
+        tape.watch([end, context.features])
+        loss = tf.reduce_mean(problem.bound(end, context, problem.final_draw))
+    mean, log_variance, *direct = (g.numpy() for g in tape.gradient(loss, [*end, *sources]))
+    cotangent = clip_cotangent([mean, log_variance])
+    vector = [tf.constant(-rate * c) for rate, c in zip(rates, cotangent, strict=True)]
+    mean, log_variance, *parts = outer.gradient(list(gradient), [*start, *sources], output_gradients=vector)
+    expected = clip_cotangent([cotangent[0] + mean, cotangent[1] + log_variance])
+    expected += [d + p for d, p in zip(direct, clip([p.numpy() for p in parts]), strict=True)]
+    assert all(share > 0 for share in fired)
+    assert len(fired) == 3
+
+    refinement = RefinementSettings(**RATES, product_clip_norm=limit, clip_scope=scope)
+    with tf.GradientTape() as tape:
+        tape.watch([start, context.features])
+        refined = refine(problem.bound, start, context, problem.step_draws, refinement)
+        loss = tf.reduce_mean(problem.bound(refined.posterior, context, problem.final_draw))
+    assert toy.relative_error(tape.gradient(loss, [*start, *sources]), expected) < 1e-11
+
+
+def test_authors_product_does_not_learn_from_the_bounds_along_the_path():
+    problem = toy.make(3)
+    refinement = RefinementSettings(**RATES, product="authors", clip_scope="batch")
+    final, weighted = (
+        toy.derivative(refine, problem, refinement, loss)[1:] for loss in (toy.final_loss, weighted_loss)
+    )
+    assert toy.relative_error(weighted, final) < 1e-12
 
 
 @pytest.mark.parametrize("product", ["exact", "finite_difference", "authors"])
