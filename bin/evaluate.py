@@ -5,6 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from sa_vae_tf import cli
+from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training.run_folder import RunFolder
 
@@ -19,11 +20,13 @@ GAP_STEPS = flags.DEFINE_integer(
     "gap_steps", 200, "Steps of the long refinement for the amortization gap; 0: none.", lower_bound=0
 )
 MAX_EXAMPLES = flags.DEFINE_integer("max_eval_examples", 0, "Examples evaluated; 0: all.", lower_bound=0)
-SEED = flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0)
+SEED = flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound=2**31 - 1)
 OUTPUT = flags.DEFINE_string("output", "results.json", "Name of the file written into the run folder.")
 
 
 def main():
+    if OUTPUT.value != Path(OUTPUT.value).name or not OUTPUT.value:
+        raise UserError(f"--output={OUTPUT.value}: expected the name of a file in the run folder")
     run = RunFolder(RUN_DIR.value)
     results = evaluate(
         run,
@@ -37,7 +40,7 @@ def main():
     )
     for name, value in results.items():
         print(f"{name:30}{value:12.4f}" if isinstance(value, float) else f"{name:30}{value!s:>12}")
-    print(f"Results: {run.write_results(Path(OUTPUT.value).name, results)}")
+    print(f"Results: {run.write_results(OUTPUT.value, results)}")
 
 
 if __name__ == "__main__":

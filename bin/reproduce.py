@@ -35,4 +35,5 @@ def main():
 
 if __name__ == "__main__":
     settings.define_flags()
+    flags.adopt_module_key_flags(settings)  # so that --help shows them
     cli.run(main)

@@ -1,5 +1,7 @@
 """Trains a model: python bin/train.py --flagfile=synthetic.flags. Flags after the flag file override it."""
 
+from absl import flags
+
 from sa_vae_tf import cli
 from sa_vae_tf.training import config as settings
 from sa_vae_tf.training.train import train
@@ -12,4 +14,5 @@ def main():
 
 if __name__ == "__main__":
     settings.define_flags()
+    flags.adopt_module_key_flags(settings)  # so that --help shows them
     cli.run(main)

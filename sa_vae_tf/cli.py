@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -17,18 +16,19 @@ import absl.logging
 import tensorflow as tf
 from absl import app, flags
 
-from sa_vae_tf.errors import TrainingDiverged, UserError
+from sa_vae_tf.errors import DISK_FULL, TrainingDiverged, UserError
 
 WRONG_FLAGS = 2
 FAILED = 1
 DIVERGED = 3
+INTERRUPTED = 130
 
 
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
-    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 1 anything else. Errors that are the user's to
-    mend are one line on standard error; nothing written before is lost.
+    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 130 interrupted, 1 anything else. Errors that are
+    the user's to mend are one line on standard error; nothing written before is lost.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -45,13 +45,15 @@ def run(main: Callable[[], None]) -> None:
             main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)
-        except (OSError, tf.errors.ResourceExhaustedError) as error:
-            full = isinstance(error, tf.errors.OpError) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            if not full:
-                raise
-            _fail(
-                "the disk is full; what was written before is whole: free some space and give the same command", FAILED
-            )
+        except KeyboardInterrupt:
+            _fail("interrupted", INTERRUPTED)
+        except Exception as error:
+            if _is_disk_full(error):
+                message = "the disk is full; what was written before is whole: free some space, give the same command"
+                _fail(message, FAILED)
+            if isinstance(error, OSError) and error.filename is not None:
+                _fail(f"{error.filename}: {error.strerror}", FAILED)
+            raise
 
     app.run(guarded, flags_parser=_parse)
 
@@ -59,14 +61,29 @@ def run(main: Callable[[], None]) -> None:
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(list(argv))
+    except flags.CantOpenFlagFileError as error:
+        cause = error.__context__
+        assert isinstance(cause, OSError)
+        _fail(f"--flagfile={cause.filename}: {cause.strerror}; expected a file with a flag on each line", WRONG_FLAGS)
+    except UnicodeDecodeError as error:
+        _fail(f"--flagfile: expected a text file with a flag on each line ({error})", WRONG_FLAGS)
     except flags.Error as error:
-        _fail(" ".join(str(error).split()), WRONG_FLAGS)
-    except OSError as error:
-        _fail(f"--flagfile={error.filename}: {error.strerror}", WRONG_FLAGS)
+        _fail(str(error), WRONG_FLAGS)
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that led to it, says that there is no room for what was to be written."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return True
+        if isinstance(error, tf.errors.OpError) and any(os.strerror(code) in str(error) for code in DISK_FULL):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"{_program()}: error: {message}", file=sys.stderr)
+    print(f"{_program()}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -1,5 +1,10 @@
 """Errors that are the user's to mend: each message is one line that names the flag or file, its value, the remedy."""
 
+import errno
+
+# What the operating system calls a full disk: no space, the user's quota, the largest file allowed.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class UserError(ValueError):
     """Wrong input; scripts print its message alone."""

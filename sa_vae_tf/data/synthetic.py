@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.models.synthetic import SyntheticGenerator
 
 VOCABULARY_SIZE = 1000
@@ -69,10 +70,18 @@ def builder(seed: int, examples: int = 5000, data_dir: str | None = None) -> Syn
       seed: of the oracle and of its draws.
       examples: number in each split.
       data_dir: where prepared data is kept; None for TFDS's default.
+
+    Raises:
+      UserError: if there is something in its way.
     """
     config = SyntheticConfig(
         name=f"seed_{seed}_{examples}", seed=seed, examples=examples, description=f"The oracle of seed {seed}."
     )
-    prepared = SyntheticSequences(config=config, data_dir=data_dir)
-    prepared.download_and_prepare()
+    try:
+        prepared = SyntheticSequences(config=config, data_dir=data_dir)
+        prepared.download_and_prepare()
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise
+        raise UserError(f"--data_dir={data_dir or ''}: cannot write there ({error.strerror})") from None
     return prepared
