@@ -14,6 +14,7 @@ from sa_vae_tf.inference import (
     Bound,
     Draw,
     LocalInference,
+    Objective,
     Posterior,
     RefinementSettings,
     draw,
@@ -141,30 +142,34 @@ class LatentVariableModel(keras.Model):
                 context = self.decoder.prepare(x, training=True, seed=seeds[2])
             local = LocalInference(bound, context, step_draws, final_draw, self.settings, self.path_weights(self.steps))
             objective = self.method.objective(local, initial)
-        gradients = [tf.convert_to_tensor(g) for g in tape.gradient(objective.loss, self.trainable_variables)]
+        variables = self.trainable_variables
+        # A decoder without latent variable may have an empty weight for it, and no gradient.
+        gradients = [
+            tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
+            for variable, gradient in zip(variables, tape.gradient(objective.loss, variables), strict=True)
+        ]
         norm = tf.linalg.global_norm(gradients)
-        self._apply_if_sane(gradients, norm)
-        self.step.assign_add(1)
 
+        def learn():
+            self.optimizer.apply(gradients, variables)
+            self._update_training(objective, norm, kl_weight)
+            return tf.constant(0, tf.int64)
+
+        sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
+        self.skipped.assign_add(tf.cond(sane, learn, lambda: tf.constant(1, tf.int64)))
+        self.step.assign_add(1)
+        names = [name for name in self.means if name != "initial_bound"]
+        results = {name: self.means[name].result() for name in names}
+        return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
+
+    def _update_training(self, objective: Objective, norm: tf.Tensor, kl_weight: tf.Tensor) -> None:
         self.gradient_norm.update_state(norm)
         self.means["loss"].update_state(objective.loss)
         if objective.posterior is None:
             self.means["nll_bound"].update_state(objective.bound)
         else:
             kl = objective.posterior.kl()
-            reconstruction = objective.bound - kl_weight * kl
-            self._update_bound(reconstruction, kl)
-        names = [name for name in self.means if name != "initial_bound"]
-        results = {name: self.means[name].result() for name in names}
-        return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
-
-    def _apply_if_sane(self, gradients: list[tf.Tensor], norm: tf.Tensor) -> None:
-        def apply():
-            self.optimizer.apply(gradients, self.trainable_variables)
-            return tf.constant(0, tf.int64)
-
-        sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
-        self.skipped.assign_add(tf.cond(sane, apply, lambda: tf.constant(1, tf.int64)))
+            self._update_bound(objective.bound - kl_weight * kl, kl)
 
     def _update_bound(self, reconstruction: tf.Tensor, kl: tf.Tensor) -> None:
         self.means["nll_bound"].update_state(reconstruction + kl)
