@@ -30,9 +30,12 @@ def load_best(run: RunFolder) -> tuple[Config, LatentVariableModel]:
     """
     config = run.read_config()
     select_device(config)
-    model = build_model(config, steps_per_epoch=1)
+    steps_per_epoch = TASKS[config.data].splits(config)["train"].steps(config.batch_size)
+    model = build_model(config, steps_per_epoch)
     if not Checkpoints(run, model).restore_best():
         raise UserError(f"--run_dir={run.path}: no checkpoint yet; train the run first")
+    # As many refinement steps as in the epoch that the checkpoint is from.
+    model.steps = config.steps_at(max(int(model.step) - 1, 0) // steps_per_epoch)
     return config, model
 
 
@@ -71,7 +74,7 @@ def evaluate(
     data = TASKS[config.data].splits(config)[split].take(max_examples)
     key = tf.constant([seed, 1])
 
-    @tf.function(jit_compile=config.jit_compile)
+    @tf.function(jit_compile=config.compiles)
     def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         inferred = model.infer(batch, svi_steps, svi_init, seed)
         figures = {"nll_bound": inferred.bound_at(inferred.refined)}

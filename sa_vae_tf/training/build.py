@@ -44,7 +44,7 @@ def build_model(config: Config, steps_per_epoch: int) -> LatentVariableModel:
         method=config.method,
         latent_dim=config.latent_dim,
         settings=config.refinement_settings(),
-        steps=config.steps_by_epoch()[0],
+        steps=config.steps_at(0),
         svi_init=config.svi_init,
         path_weights=config.path_weights,
         kl_weight=functools.partial(
@@ -55,6 +55,6 @@ def build_model(config: Config, steps_per_epoch: int) -> LatentVariableModel:
     )
     kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
     optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
-    model.compile(optimizer=optimizer, jit_compile=config.jit_compile)
+    model.compile(optimizer=optimizer, jit_compile=config.compiles)
     optimizer.build(model.trainable_variables)
     return model

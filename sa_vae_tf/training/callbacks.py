@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,15 +24,15 @@ class RefinementSchedule(keras.callbacks.Callback):
     """Sets the number of refinement steps by epoch (section 5.2).
 
     Args:
-      steps_by_epoch: number of steps from each listed epoch on.
+      steps_at: function (epoch) -> number of steps, epochs counted from 0.
     """
 
-    def __init__(self, steps_by_epoch: dict[int, int]):
+    def __init__(self, steps_at: Callable[[int], int]):
         super().__init__()
-        self.steps_by_epoch = steps_by_epoch
+        self.steps_at = steps_at
 
     def on_epoch_begin(self, epoch, logs=None):
-        steps = self.steps_by_epoch[max(start for start in self.steps_by_epoch if start <= epoch)]
+        steps = self.steps_at(epoch)
         if steps != self.model.steps:
             self.model.set_steps(steps)
 
@@ -47,14 +49,20 @@ class SkippedSteps(keras.callbacks.Callback):
         super().__init__()
         self.limit, self.checkpoints = limit, checkpoints
 
+    def on_train_begin(self, logs=None):
+        self._check()  # A run that ended so does not go on.
+
     def on_train_batch_end(self, batch, logs=None):
-        skipped = int(logs["skipped_steps"])
+        self._check()
+
+    def _check(self) -> None:
+        skipped = int(self.model.skipped)
         if skipped > self.limit:
             path = self.checkpoints.save()
             raise TrainingDiverged(
-                f"{skipped} steps were skipped for a gradient that was not finite or huge, the last at step "
-                f"{int(self.model.step)}; the last good weights are in {path}; "
-                "try a lower --learning_rate or a lower --svi_rate_mean and --svi_rate_log_variance"
+                f"by step {int(self.model.step)}, {skipped} steps were skipped for a gradient that was not finite or "
+                f"huge, more than --max_skipped_steps={self.limit}; the last good weights are in {path}; try a lower "
+                "--learning_rate or a lower --svi_rate_mean and --svi_rate_log_variance, in a new --run_dir"
             )
 
 
@@ -90,7 +98,8 @@ class EpochFigures(keras.callbacks.Callback):
         logs["svi_steps"] = self.model.steps
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs["step_seconds"] = self.seconds / timed
-        logs["examples_per_second"] = timed * self.batch_size / self.seconds if self.seconds else 0.0
+        logs["steps_per_second"] = timed / self.seconds if self.seconds else 0.0
+        logs["examples_per_second"] = logs["steps_per_second"] * self.batch_size
         self.run.append_metrics({"epoch": epoch + 1, "step": int(self.model.step), **logs})
         collapsed = self.model.method.latent and logs["val_kl"] < COLLAPSED_KL and logs["kl_weight"] >= 1
         if collapsed and not self.warned:
@@ -102,23 +111,44 @@ class EpochFigures(keras.callbacks.Callback):
             )
 
 
-class LatentSummaries(keras.callbacks.Callback):
-    """Writes to TensorBoard the KL of each latent dimension on the validation set.
+class TensorBoard(keras.callbacks.Callback):
+    """Writes figures to TensorBoard against the training step.
+
+    `step/...` are means over the epoch so far, `epoch/...` all figures at an epoch's end, `kl_per_dimension/...` the KL
+    of each latent dimension on the validation set. Keras's own callback writes the figures of an epoch only where its
+    last batch happens to be one that is written, and counts steps anew when a run goes on.
 
     Args:
       run: folder of the run.
+      every_steps: steps between points within an epoch.
     """
 
-    def __init__(self, run: RunFolder):
+    def __init__(self, run: RunFolder, every_steps: int):
         super().__init__()
-        self.writer = tf.summary.create_file_writer(str(run.path / "validation"))
+        self.run, self.every_steps = run, every_steps
+        self.writers: dict[str, tf.summary.SummaryWriter] = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.step) % self.every_steps == 0:
+            self._write("train", {f"step/{name}": value for name, value in logs.items()})
 
     def on_epoch_end(self, epoch, logs=None):
+        validation = {name for name in logs if name.startswith("val_")}
+        self._write("train", {f"epoch/{name}": logs[name] for name in logs if name not in validation})
+        figures = {f"epoch/{name.removeprefix('val_')}": logs[name] for name in validation}
         if self.model.method.latent:
-            with self.writer.as_default(step=epoch):
-                for dimension, kl in enumerate(self.model.kl_per_dimension.result().numpy()):
-                    tf.summary.scalar(f"kl_per_dimension/{dimension}", kl)
-            self.writer.flush()
+            kl = self.model.kl_per_dimension.result().numpy()
+            figures |= {f"kl_per_dimension/{dimension}": value for dimension, value in enumerate(kl)}
+        self._write("validation", figures)
+        for writer in self.writers.values():
+            writer.flush()
+
+    def _write(self, part: str, figures: dict[str, Any]) -> None:
+        if part not in self.writers:
+            self.writers[part] = tf.summary.create_file_writer(str(self.run.path / part))
+        with self.writers[part].as_default(step=int(self.model.step)):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -132,6 +162,7 @@ class SaveCheckpoints(keras.callbacks.Callback):
       every_steps: steps between checkpoints within an epoch; 0 for none.
       every_minutes: minutes between them; 0 for none.
       steps_per_epoch: batches in an epoch.
+      last: step at which training ends, perhaps within an epoch.
     """
 
     def __init__(
@@ -141,9 +172,10 @@ class SaveCheckpoints(keras.callbacks.Callback):
         every_steps: int,
         every_minutes: float,
         steps_per_epoch: int,
+        last: int,
     ):
         super().__init__()
-        self.checkpoints, self.rule, self.steps_per_epoch = checkpoints, rule, steps_per_epoch
+        self.checkpoints, self.rule, self.steps_per_epoch, self.last = checkpoints, rule, steps_per_epoch, last
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.saved_at = time.monotonic()
         # Epoch means begun before a run was stopped go on where they were.
@@ -160,10 +192,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
             return  # The epoch's end, with validation and the rate rule, is still to come.
         by_steps = self.every_steps and step % self.every_steps == 0
         by_minutes = self.every_minutes and time.monotonic() - self.saved_at > 60 * self.every_minutes
-        if by_steps or by_minutes:
+        if by_steps or by_minutes or step == self.last:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
+        if int(self.model.step) % self.steps_per_epoch:
+            return  # The epoch may be gone on with: what is to be kept is from before its validation.
         if self.rule.improved:
             self.checkpoints.save_best()
         self._save()

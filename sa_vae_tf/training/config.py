@@ -107,6 +107,8 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value, low = getattr(self, field.name), field.metadata["low"]
+            if isinstance(value, str) and (value != value.strip() or not value.isprintable()):
+                raise UserError(f"--{field.name}={value!r}: expected one line without spaces at its ends")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"--{field.name}={value}: expected a finite number")
             if low is not None and value < low:
@@ -117,6 +119,11 @@ class Config:
         for name in ("dropout", "svi_momentum"):
             if getattr(self, name) >= 1:
                 raise UserError(f"--{name}={getattr(self, name)}: expected a number in [0, 1)")
+        for name in ("seed", "data_seed"):
+            if getattr(self, name) >= 2**32:
+                raise UserError(f"--{name}={getattr(self, name)}: expected a number below {2**32}")
+        if self.generator == "oracle" and self.latent_dim != 2:
+            raise UserError(f"--latent_dim={self.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
         if self.method == "lm" and self.generator == "oracle":
             raise UserError("--method=lm has no latent variable: it needs --generator=learned")
         weighted = self.path_weights(self.svi_steps) is not None
@@ -131,21 +138,31 @@ class Config:
     def default_run_dir(self) -> str:
         return f"runs/{self.data}-{self.generator}-{self.method}-{self.seed}"
 
+    @property
+    def compiles(self) -> bool:
+        """Whether XLA compiles; its kernels for a GPU do not know of TensorFlow's determinism."""
+        return self.jit_compile and not self.deterministic
+
     def steps_by_epoch(self) -> dict[int, int]:
         """Returns the number of refinement steps from each listed epoch on; epoch 0 is always listed."""
-        steps = {0: self.svi_steps if METHODS[self.method].refines else 0}
+        steps = {0: self.svi_steps}
         for item in filter(None, self.svi_steps_schedule.split(",")):
             epoch, colon, number = item.partition(":")
-            if not (colon and epoch.strip().isdigit() and number.strip().isdigit()):
+            if not (colon and epoch.strip().isdecimal() and number.strip().isdecimal()):
                 raise UserError(
                     f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5'"
                 )
             steps[int(epoch)] = int(number)
-        return steps
+        return steps if METHODS[self.method].refines else {0: 0}
+
+    def steps_at(self, epoch: int) -> int:
+        """Returns the number of refinement steps in an epoch, counted from 0."""
+        steps = self.steps_by_epoch()
+        return steps[max(start for start in steps if start <= epoch)]
 
     def path_weights(self, steps: int) -> tuple[float, ...] | None:
         """Returns the K + 1 weights of the bounds along the refinement, or None for the last alone."""
-        if self.bound_weights == "final" or steps == 0:
+        if self.bound_weights == "final" or (steps == 0 and self.bound_weights in ("ends", "uniform")):
             return None
         if self.bound_weights == "ends":
             return (1.0, *[0.0] * (steps - 1), 1.0)
@@ -214,12 +231,14 @@ def from_flagfile(path: str) -> Config:
     """Reads settings that `to_flagfile` wrote.
 
     Raises:
-      UserError: if the file holds an unknown flag or a value out of range.
+      UserError: if the file cannot be read, or holds an unknown flag or a value out of range.
     """
     values = flags.FlagValues()
     define_flags(values)
     try:
-        values(["", f"--flagfile={path}"])
-    except flags.Error as error:
+        rest = values(["", f"--flagfile={path}"])[1:]
+        if rest:
+            raise UserError(f"unexpected line {rest[0]!r}: flags are written --name=value")
+        return from_flags(values)
+    except (flags.Error, ValueError) as error:
         raise UserError(f"{path}: {error}") from None
-    return from_flags(values)

@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from sa_vae_tf.errors import UserError
+from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.training.config import Config, from_flagfile, to_flagfile
 from sa_vae_tf.training.model import LatentVariableModel
 
@@ -54,7 +54,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if self.flags_file.exists():
+            if self.flags_file.exists() and self.is_begun():
                 differing = from_flagfile(str(self.flags_file)).differing(config)
                 if differing:
                     raise UserError(
@@ -63,7 +63,13 @@ class RunFolder:
                     )
             write_atomically(self.flags_file, to_flagfile(config))
         except OSError as error:
+            if error.errno in DISK_FULL:
+                raise
             raise UserError(f"--run_dir={self.path}: cannot write there ({error.strerror or error})") from None
+
+    def is_begun(self) -> bool:
+        """Whether there is anything in the folder that another run would spoil."""
+        return self.metrics_file.exists() or (self.path / "checkpoints").exists()
 
     def read_config(self) -> Config:
         """Returns the settings of the run.
@@ -95,9 +101,9 @@ class RunFolder:
                     break
         return lines
 
-    def forget_metrics_after(self, step: int) -> None:
-        """Drops lines of metrics.jsonl that a run resumed at `step` will write again."""
-        kept = [line for line in self.read_metrics() if line["step"] <= step]
+    def forget_metrics_after(self, step: int, steps_per_epoch: int) -> None:
+        """Drops lines of metrics.jsonl that a run which goes on at `step` will write again."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step and not line["step"] % steps_per_epoch]
         if self.metrics_file.exists():
             write_atomically(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 

@@ -22,16 +22,20 @@ class LearningRateRule(keras.callbacks.Callback):
       start_epoch: the rule waits until this many epochs are done; 0 never decays.
       factor: of the decay.
       minimum: training ends when the rate falls below it.
+      steps_per_epoch: batches in an epoch, so that one which was not finished does not count.
     """
 
-    def __init__(self, start_epoch: int, factor: float, minimum: float):
+    def __init__(self, start_epoch: int, factor: float, minimum: float, steps_per_epoch: int):
         super().__init__()
         self.start_epoch, self.factor, self.minimum = start_epoch, factor, minimum
+        self.steps_per_epoch = steps_per_epoch
         self.best = tf.Variable(float("inf"), trainable=False, name="best_bound")
         self.improved = False
         self.decaying = tf.Variable(False, trainable=False, name="decaying")
 
     def on_epoch_end(self, epoch, logs=None):
+        if int(self.model.step) % self.steps_per_epoch:
+            return
         self.improved = logs["val_nll_bound"] < float(self.best)
         if self.improved:
             self.best.assign(logs["val_nll_bound"])

@@ -10,10 +10,10 @@ import keras
 from sa_vae_tf.training.build import build_model, select_device
 from sa_vae_tf.training.callbacks import (
     EpochFigures,
-    LatentSummaries,
     RefinementSchedule,
     SaveCheckpoints,
     SkippedSteps,
+    TensorBoard,
 )
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
@@ -29,7 +29,7 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     Stopped at any point and called again, it ends with the weights of a run that was never stopped.
 
     Args:
-      config: settings; `run_dir` names the folder.
+      config: settings; `run_dir` names the folder, or if empty `default_run_dir`.
       verbose: as for `keras.Model.fit`; None shows a progress bar on a terminal and a line an epoch elsewhere.
 
     Raises:
@@ -38,18 +38,19 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     """
     select_device(config)
     keras.utils.set_random_seed(config.seed)
-    run = RunFolder(config.run_dir)
+    run = RunFolder(config.run_dir or config.default_run_dir)
     run.open_for_training(config)
     splits = TASKS[config.data].splits(config)
     training, validation = splits["train"], splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
     model = build_model(config, steps_per_epoch)
-    rule = LearningRateRule(config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate)
+    rule = LearningRateRule(
+        config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate, steps_per_epoch
+    )
     checkpoints = Checkpoints(run, model, {"best_bound": rule.best, "decaying": rule.decaying})
     resumed = checkpoints.restore_latest()
     if resumed:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
-    run.forget_metrics_after(int(model.step))
 
     last = config.num_epochs * steps_per_epoch
     last = min(last, config.max_steps) if config.max_steps else last
@@ -60,23 +61,21 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         last = 0
     if not resumed:
         checkpoints.save()
+    if int(model.step) < last:
+        run.forget_metrics_after(int(model.step), steps_per_epoch)
     callbacks = [
-        RefinementSchedule(config.steps_by_epoch()),
+        RefinementSchedule(config.steps_at),
         rule,
         SkippedSteps(config.max_skipped_steps, checkpoints),
         EpochFigures(run, steps_per_epoch, config.batch_size),
-        keras.callbacks.TensorBoard(
-            str(run.path), write_graph=False, write_steps_per_second=True, update_freq=config.log_steps
-        ),
-        LatentSummaries(run),
-        SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch),
+        TensorBoard(run, config.log_steps),
+        SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch, last),
     ]
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
-    batches = training.shuffled(config.batch_size, config.seed, int(model.step))
     for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
         model.fit(
-            batches,
+            training.shuffled(config.batch_size, config.seed, int(model.step)),
             initial_epoch=first_epoch,
             epochs=epochs,
             steps_per_epoch=steps,
@@ -87,7 +86,6 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         )
         if model.stop_training:
             break
-        batches = training.shuffled(config.batch_size, config.seed, int(model.step))
     return run
 
 
