@@ -34,14 +34,18 @@ class Row(NamedTuple):
     paper: tuple[float, float] | None = None
 
 
+# The paper's rate, one for the mean bound over a batch of 50. It is SVI's best; SA-VAE's best is half of it.
+PAPER_RATE = {"svi_rate_mean": 0.02, "svi_rate_log_variance": 0.02}
+FINAL = {"method": "sa_vae", "bound_weights": "final"}
 ROWS = (
     Row("VAE", {"method": "vae"}, (21.77, 27.06)),
-    Row("SVI", {"method": "svi"}, (22.33, 25.82)),
+    Row("SVI, paper's rate", {"method": "svi", **PAPER_RATE}, (22.33, 25.82)),
     Row("VAE+SVI", {"method": "vae_svi"}),
-    Row("SA-VAE", {"method": "sa_vae"}, (20.13, 25.21)),
-    Row("SA-VAE, finite differences", {"method": "sa_vae", "hvp": "finite_difference"}),
-    Row("SA-VAE, authors' arithmetic", {"method": "sa_vae", "hvp": "authors", "svi_clip_norm": 5.0}),
-    Row("SA-VAE, weighted bound", {"method": "sa_vae", "bound_weights": "ends"}),
+    Row("SA-VAE, weighted bound", {"method": "sa_vae"}),
+    Row("SA-VAE", FINAL, (20.13, 25.21)),
+    Row("SA-VAE, finite differences", {**FINAL, "hvp": "finite_difference"}),
+    Row("SA-VAE, authors' arithmetic", {**FINAL, "hvp": "authors", "svi_clip_norm": 5.0}),
+    Row("SA-VAE, paper's rate", {**FINAL, **PAPER_RATE}),
 )
 PAPER_TRUE_NLL = 19.63
 
