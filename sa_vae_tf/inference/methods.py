@@ -108,6 +108,9 @@ def sa_vae(local: LocalInference, initial: Posterior) -> Objective:
     if local.bound_weights is None:
         return Objective(tf.reduce_mean(bound), bound, refined.posterior)
     weights = tf.constant(local.bound_weights, bound.dtype)
+    if not refined.bounds.shape[:1].is_compatible_with([len(local.bound_weights) - 1]):
+        steps = refined.bounds.shape[0]
+        raise ValueError(f"bound_weights={local.bound_weights}: expected {steps + 1} weights for {steps} steps")
     weighted = tf.reduce_sum(weights[:-1, None] * refined.bounds, 0) + weights[-1] * bound
     return Objective(tf.reduce_mean(weighted), bound, refined.posterior)
 

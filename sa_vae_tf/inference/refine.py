@@ -71,7 +71,8 @@ class Refined(NamedTuple):
     Attributes:
       posterior: the refined posterior, parts [batch, latent]; the last point of `path`.
       path: the posterior before each step and after the last, parts [K + 1, batch, latent].
-      bounds: [K, batch], the bound before each step under that step's draw, for the weighted bound of footnote 6.
+      bounds: [K, batch], the bound before each step under that step's draw, for the weighted bound of footnote 6;
+        constants with the product 'authors', whose arithmetic has no place for them.
     """
 
     posterior: Posterior
@@ -87,7 +88,8 @@ def refine(
     The derivative of any function of the result reaches `initial`, the float tensors in `context` and the
     trainable variables that `bound` reads. It does not reach tensors that `bound` merely closes over: what
     should be learned through the refinement and does not depend on the posterior belongs in `context`. Of the K
-    steps only the path and its local gradients are kept, each [K, batch, 2 * latent]; all else is computed anew.
+    steps only the path and its local gradients are kept, each [K, batch, 2 * latent]; all else is computed anew. (So
+    inside `tf.function`; in eager mode TensorFlow records every step as well.)
 
     Args:
       bound: function (posterior, context, draw) -> [batch], deterministic in its arguments; an example's value
@@ -109,9 +111,10 @@ def refine(
     """
     settings = settings or RefinementSettings()
     flat_draws = tf.nest.flatten(draws)
-    if not flat_draws:
-        raise ValueError("draws: expected at least one tensor, whose leading axis is the number of steps")
-    first = tf.convert_to_tensor(flat_draws[0])
+    if not flat_draws or any(leaf is None for leaf in flat_draws):
+        raise ValueError(f"draws={draws}: expected tensors whose leading axis is the number of steps")
+    draws = tf.nest.map_structure(tf.convert_to_tensor, draws)
+    first = tf.nest.flatten(draws)[0]
     steps = first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
     initial = Posterior(*(tf.convert_to_tensor(part) for part in initial))
     if isinstance(steps, int) and steps == 0:
