@@ -1,0 +1,211 @@
+"""Settings: flags, dataclass and flag file say the same, and what is wrong is said in one line."""
+
+import dataclasses
+import math
+
+import pytest
+from absl import flags
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.training import config as module
+from sa_vae_tf.training.config import Config, from_flagfile, from_flags, to_flagfile
+
+FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+# Settings whose text or number must have more than its type.
+PARTICULAR = {
+    "seed": st.integers(0, 2**32 - 1),
+    "data_seed": st.integers(0, 2**32 - 1),
+    "dropout": st.floats(0, 1, exclude_max=True),
+    "svi_momentum": st.floats(0, 1, exclude_max=True),
+    "svi_steps": st.integers(0, 1000),  # As many weights are made of a word.
+    "svi_steps_schedule": st.sampled_from(["", "10:10,15:5", "3:0", " 1:2 , 2:1"]).map(str.strip),
+    "bound_weights": st.sampled_from(["final", "ends", "uniform"]),
+}
+
+
+def values_of(field: dataclasses.Field) -> st.SearchStrategy:
+    if field.name in PARTICULAR:
+        return PARTICULAR[field.name]
+    if field.metadata["choices"]:
+        return st.sampled_from(field.metadata["choices"])
+    if isinstance(field.default, bool):
+        return st.booleans()
+    if isinstance(field.default, int):
+        return st.integers(field.metadata["low"], 10**12)
+    if isinstance(field.default, float):
+        return st.floats(field.metadata["low"], allow_infinity=False)
+    return st.text(st.characters(codec="utf-8")).filter(lambda text: text == text.strip() and text.isprintable())
+
+
+@st.composite
+def configs(draw) -> Config:
+    values = {name: draw(values_of(field)) for name, field in FIELDS.items()}
+    try:
+        return Config(**values)
+    except UserError:
+        assume(False)  # Settings that do not go together.
+        raise
+
+
+def parse(*arguments: str) -> Config:
+    values = flags.FlagValues()
+    module.define_flags(values)
+    assert values(["program", *arguments]) == ["program"]
+    return from_flags(values)
+
+
+def with_folder(config: Config) -> Config:
+    return dataclasses.replace(config, run_dir=config.run_dir or config.default_run_dir)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much], deadline=None)
+@given(configs())
+def test_flag_file_and_flags_give_the_settings_back(tmp_path, config):
+    path = tmp_path / "flags.txt"
+    path.write_text(to_flagfile(config), encoding="utf-8")
+    assert from_flagfile(str(path)) == with_folder(config)
+    assert parse(f"--flagfile={path}") == with_folder(config)
+    assert parse(*to_flagfile(config).splitlines()) == with_folder(config)
+
+
+OTHER = {
+    "data": "synthetic",
+    "latent_dim": 2,
+    "svi_steps_schedule": "2:3",
+    "bound_weights": "ends",
+    "run_dir": "elsewhere",
+    "data_dir": "elsewhere",
+    "dropout": 0.5,
+    "svi_momentum": 0.25,
+}
+
+
+def another(name: str):
+    """Returns a valid value of a setting that is not its default, where there is one."""
+    field = FIELDS[name]
+    if name in OTHER:
+        return OTHER[name]
+    if field.metadata["choices"]:
+        return [choice for choice in field.metadata["choices"] if choice not in (field.default, "lm")][-1]
+    return not field.default if isinstance(field.default, bool) else field.default + 1
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_flag_after_the_flag_file_overrides_it(name, tmp_path):
+    path = tmp_path / "some.flags"
+    path.write_text(f"--{name}={FIELDS[name].default}\n--seed=9\n" if name != "seed" else "--seed=9\n")
+    value = another(name)
+    assert getattr(parse(f"--flagfile={path}", f"--{name}={value}"), name) == value
+    assert getattr(parse(f"--{name}={value}", f"--flagfile={path}"), name) != value or value == FIELDS[name].default
+
+
+def test_a_run_goes_on_with_other_settings_that_change_no_step():
+    for name in FIELDS:
+        differing = Config().differing(dataclasses.replace(Config(), **{name: another(name)}))
+        if name in module.FREE_TO_CHANGE or another(name) == FIELDS[name].default:
+            assert differing == []
+        else:
+            assert differing == [f"--{name} is {FIELDS[name].default} there and {another(name)} here"]
+
+
+def test_default_folder():
+    assert parse("--method=vae", "--seed=3").run_dir == "runs/synthetic-oracle-vae-3"
+    assert parse("--run_dir=a").run_dir == "a"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        *[
+            ({name: field.metadata["low"] - 1}, rf"^--{name}=-?\d.*: expected at least {field.metadata['low']}$")
+            for name, field in FIELDS.items()
+            if field.metadata["low"] is not None
+        ],
+        *[
+            ({name: value}, f"^--{name}={value}: expected a finite number$")
+            for name, field in FIELDS.items()
+            if isinstance(field.default, float)
+            for value in (math.nan, math.inf, -math.inf)
+        ],
+        *[
+            ({name: "other"}, f"^--{name}=other: expected one of .*{field.default}")
+            for name, field in FIELDS.items()
+            if field.metadata["choices"]
+        ],
+        *[({name: 1.0}, rf"^--{name}=1.0: expected a number in \[0, 1\)$") for name in ("dropout", "svi_momentum")],
+        *[({name: 2**32}, f"^--{name}=4294967296: expected a number below") for name in ("seed", "data_seed")],
+        *[({"run_dir": text}, "^--run_dir=.*: expected one line") for text in ("a\n--seed=2", " a", "a ", "\udc80")],
+        ({"latent_dim": 3}, r"^--latent_dim=3: the oracle has 2; expected 2, or --generator=learned$"),
+        ({"method": "lm"}, "^--method=lm has no latent variable: it needs --generator=learned$"),
+        *[
+            ({"svi_steps_schedule": text}, f"^--svi_steps_schedule={text}: expected epoch:steps")
+            for text in ("5", "5:", ":5", "a:5", "5:-1", "5:1:2", "5:1;6:2", "\u00b2:1")
+        ],
+        ({"svi_steps_schedule": "x", "method": "vae"}, "^--svi_steps_schedule=x: expected epoch:steps"),
+        *[
+            ({"bound_weights": text, "svi_steps": 2}, f"^--bound_weights={text}: expected final, ends, uniform or 3")
+            for text in ("last", "1,1", "1,1,1,1", "1,1,-1", "1,1,nan", "1,1,inf", "")
+        ],
+        ({"bound_weights": "1,1,1", "svi_steps": 2, "svi_steps_schedule": "3:1"}, "^--bound_weights=1,1,1: .* or 2 w"),
+        ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
+    ],
+)
+def test_wrong_settings(settings, message):
+    with pytest.raises(UserError, match=message) as error:
+        Config(**settings)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_along_the_path():
+    assert Config().path_weights(3) is None
+    assert Config(bound_weights="ends").path_weights(3) == (1, 0, 0, 1)
+    assert Config(bound_weights="ends").path_weights(1) == (1, 1)
+    assert Config(bound_weights="uniform").path_weights(3) == (0.25,) * 4
+    assert Config(bound_weights="0.5, 0,2", svi_steps=2).path_weights(2) == (0.5, 0, 2)
+    # Without steps there is one bound.
+    for weights in ("final", "ends", "uniform", "1,1,1"):
+        assert Config(bound_weights=weights, svi_steps=0).path_weights(0) is None
+
+
+def test_number_of_steps_by_epoch():
+    config = Config(svi_steps=20, svi_steps_schedule="15:5,10:10")
+    assert config.steps_by_epoch() == {0: 20, 10: 10, 15: 5}
+    assert [config.steps_at(epoch) for epoch in (0, 9, 10, 14, 15, 99)] == [20, 20, 10, 10, 5, 5]
+    assert Config(svi_steps_schedule="0:3").steps_by_epoch() == {0: 3}
+    # What does not refine has no steps, and takes no notice of their weights.
+    config = Config(method="vae", svi_steps=2, svi_steps_schedule="1:5", bound_weights="1,2,3")
+    assert config.steps_by_epoch() == {0: 0}
+    assert config.path_weights(config.steps_at(7)) is None
+
+
+def test_settings_of_the_refinement():
+    config = Config(svi_rate_mean=0.3, svi_rate_log_variance=0.2, svi_momentum=0.1, svi_clip_norm=4, hvp_clip_norm=5)
+    refinement = config.refinement_settings()
+    assert (refinement.step_size_mean, refinement.step_size_log_variance, refinement.momentum) == (0.3, 0.2, 0.1)
+    assert (refinement.clip_norm, refinement.product_clip_norm, refinement.clip_scope) == (4, 5, "example")
+    # No clip is None there and 0 here; the authors clip over the batch.
+    assert Config().refinement_settings().clip_norm is None
+    assert Config().refinement_settings().finite_difference_step is None
+    assert Config(hvp_step=1e-3).refinement_settings().finite_difference_step == 1e-3
+    assert Config(hvp="authors").refinement_settings().clip_scope == "batch"
+    assert Config(svi_clip_scope="batch").refinement_settings().clip_scope == "batch"
+
+
+def test_xla_is_off_where_determinism_is_asked_for():
+    assert Config().compiles
+    assert not Config(deterministic=True).compiles
+    assert not Config(jit_compile=False).compiles
+
+
+@pytest.mark.parametrize(
+    "content", [b"--no_such_flag=1\n", b"--seed=x\n", b"--seed=-1\n", b"--seed=1\nseed 2\n", b"\xff\xfe\x00\n", None]
+)
+def test_a_flag_file_that_cannot_be_read_is_named(content, tmp_path):
+    path = tmp_path / "flags.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{path}: ") as error:
+        from_flagfile(str(path))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,131 @@
+"""Whole runs, in this process: what is trained, what a stop changes (nothing), and how a run ends."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sa_vae_tf.errors import TrainingDiverged, UserError
+from sa_vae_tf.training import train as train_module
+from sa_vae_tf.training.train import train
+from tests import runs
+
+RESUMED = {
+    "sgd": {"method": "sa_vae", "dropout": 0.2, "kl_warmup_epochs": 1.5, "learning_rate": 0.5},
+    # Adam with a rate so high that no epoch is better than the first: the rate rule is at work from epoch 2 on.
+    "adam": {
+        "method": "svi",
+        "optimizer": "adam",
+        "learning_rate": 1.0,
+        "svi_steps_schedule": "1:1",
+        "lr_decay_start_epoch": 2,
+    },
+}
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_a_stopped_run_ends_as_one_that_was_not(case, tmp_path, data_dir):
+    config = runs.tiny(tmp_path / "whole", data_dir, num_epochs=3, **RESUMED[case])
+    train(config, verbose=0)
+    lines = runs.figures(tmp_path / "whole")
+    assert [line["step"] for line in lines] == [3, 6, 9]
+    rates = [line["learning_rate"] for line in lines]
+    if case == "adam":
+        assert rates == [1.0, 0.5, 0.25]
+        assert [line["svi_steps"] for line in lines] == [2, 1, 1]
+    else:
+        assert rates == [0.5] * 3
+
+    stopped = dataclasses.replace(config, run_dir=str(tmp_path / "stopped"))
+    # In the second epoch, and at its end.
+    for step in (4, 6):
+        train(dataclasses.replace(stopped, max_steps=step), verbose=0)
+        assert runs.figures(stopped.run_dir)[-1]["step"] == step
+    train(stopped, verbose=0)
+    runs.assert_same_end(stopped.run_dir, config.run_dir)
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path, data_dir):
+    # Within an epoch, and by the rate rule's minimum: it decays from the first epoch on, which cannot be better.
+    config = runs.tiny(
+        tmp_path, data_dir, method="vae", learning_rate=0.0, lr_decay_start_epoch=1, num_epochs=5, max_steps=8
+    )
+    train(config, verbose=0)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    train(config, verbose=0)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_rate_rule_ends_training(tmp_path, data_dir):
+    config = runs.tiny(
+        tmp_path,
+        data_dir,
+        method="vae",
+        optimizer="adam",
+        learning_rate=1.0,
+        lr_decay_start_epoch=1,
+        min_learning_rate=0.3,
+        num_epochs=9,
+    )
+    train(config, verbose=0)
+    ended = runs.figures(tmp_path)
+    assert ended[-1]["learning_rate"] < 0.3 <= ended[-2]["learning_rate"]
+    assert len(ended) < 9
+    train(config, verbose=0)
+    assert runs.figures(tmp_path) == ended
+
+
+def test_too_many_skipped_steps_end_the_run_with_its_last_good_weights(tmp_path, data_dir):
+    config = runs.tiny(tmp_path, data_dir, method="vae", skip_norm=1e-9, max_skipped_steps=4)
+    for _ in range(2):  # Started again, it does not go on.
+        with pytest.raises(TrainingDiverged, match=r"by step 5, 5 steps were skipped .*checkpoints/latest/ckpt-5") as e:
+            train(config, verbose=0)
+        assert "\n" not in str(e.value)
+    [line] = runs.figures(tmp_path)
+    assert line["skipped_steps"] == 3
+    latest = tmp_path / "checkpoints" / "latest"
+    assert runs.numbers(latest) == [0, 3, 5]
+    last = runs.tensors(latest)
+    assert (last["step"], last["skipped"]) == (5, 5)
+    for path in latest.glob("ckpt-[35].*"):
+        path.unlink()
+    for name, value in runs.tensors(latest).items():
+        if name.startswith(("weights/", "optimizer/")):
+            np.testing.assert_array_equal(last[name], value)
+
+
+def test_svi_under_the_oracle_trains_nothing_but_has_a_checkpoint(tmp_path, data_dir, caplog):
+    with caplog.at_level(logging.INFO, "sa_vae_tf"):
+        train(runs.tiny(tmp_path, data_dir, method="svi", generator="oracle"), verbose=0)
+    assert "Nothing to train" in caplog.text
+    assert runs.numbers(tmp_path / "checkpoints" / "latest") == [0]
+
+
+def test_other_settings_do_not_touch_the_folder(tmp_path, data_dir):
+    config = runs.tiny(tmp_path, data_dir, num_epochs=0)
+    train(config, verbose=0)
+    before = (tmp_path / "flags.txt").read_bytes()
+    with pytest.raises(UserError, match=r"--seed is 1 there and 2 here"):
+        train(dataclasses.replace(config, seed=2), verbose=0)
+    assert (tmp_path / "flags.txt").read_bytes() == before
+
+
+def test_an_empty_run_dir_is_the_default_one(tmp_path, data_dir, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = train(dataclasses.replace(runs.TINY, data_dir=data_dir, num_epochs=0, seed=5), verbose=0)
+    assert str(run.path) == "runs/synthetic-learned-sa_vae-5"
+    assert (run.path / "flags.txt").exists()
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 7))
+def test_calls_of_fit_do_every_step_once_and_end_at_epochs_ends(step, last, steps_per_epoch):
+    for first, end, steps in train_module._fits(step, last, steps_per_epoch):
+        assert first == step // steps_per_epoch
+        if end > first + 1:
+            assert (step % steps_per_epoch, steps) == (0, steps_per_epoch)
+        step += (end - first) * steps
+        assert step == last or step % steps_per_epoch == 0
+    assert step >= last
