@@ -160,7 +160,7 @@ class Config:
 
     def path_weights(self, steps: int) -> tuple[float, ...] | None:
         """Returns the K + 1 weights of the bounds along the refinement, or None for the last alone."""
-        if self.bound_weights == "final" or (steps == 0 and self.bound_weights in ("ends", "uniform")):
+        if self.bound_weights == "final" or steps == 0:
             return None
         if self.bound_weights == "ends":
             return (1.0, *[0.0] * (steps - 1), 1.0)
