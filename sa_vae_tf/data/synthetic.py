@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -78,8 +80,13 @@ def builder(seed: int, examples: int = 5000, data_dir: str | None = None) -> Syn
         name=f"seed_{seed}_{examples}", seed=seed, examples=examples, description=f"The oracle of seed {seed}."
     )
     try:
-        prepared = SyntheticSequences(config=config, data_dir=data_dir)
-        prepared.download_and_prepare()
+        folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        # Of two runs that start at once the second waits, and finds what the first has generated.
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            prepared = SyntheticSequences(config=config, data_dir=folder)
+            prepared.download_and_prepare()
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
