@@ -10,7 +10,8 @@ def kl_weight(step: tf.Tensor, start: float, warmup_steps: float) -> tf.Tensor:
     """Returns the weight of the KL term at a step: linear from `start` to one over `warmup_steps` (section 4.2)."""
     if warmup_steps == 0:
         return tf.constant(1.0)
-    return tf.minimum(1.0, start + (1.0 - start) * tf.cast(step, tf.float32) / warmup_steps)
+    done = tf.cast(step, tf.float32) / warmup_steps
+    return tf.where(done < 1.0, start + (1.0 - start) * done, 1.0)
 
 
 class LearningRateRule(keras.callbacks.Callback):
