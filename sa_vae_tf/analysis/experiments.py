@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +12,28 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train
 
-logger = logging.getLogger(__name__)
 
+def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
+    """Returns the evaluation of the run of these settings, which is trained first if it is not there.
 
-def trained(config: Config) -> RunFolder:
-    """Returns the finished run of these settings, training what is missing of it."""
-    logger.info("training %s", config.run_dir)
-    return train(config)
-
-
-def evaluated(run: RunFolder, name: str = "results.json", **options: Any) -> dict[str, Any]:
-    """Returns the evaluation of a run under `name` in its folder, made with `options` if it is not there.
-
-    An evaluation of other weights than the run now has is made anew.
+    Args:
+      config: settings; `run_dir` names the folder.
+      name: of the JSON file in the folder that keeps the evaluation.
+      **options: of `evaluate`.
     """
+    run = RunFolder(config.run_dir)
     path = run.path / name
     if path.exists():
-        results = json.loads(path.read_text(encoding="utf-8"))
-        if results["epochs"] == len(run.read_metrics()):
-            return results
+        there = run.read_config()
+        if not there.differing(config) and there.num_epochs == config.num_epochs:
+            return json.loads(path.read_text(encoding="utf-8"))
+    # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_train_and_evaluate, (config, name, options))
+
+
+def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    run = train(config)
     results = evaluate(run, **options)
     run.write_results(name, results)
     return results

@@ -9,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_search
-from sa_vae_tf.analysis.experiments import trained
 from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
 from sa_vae_tf.analysis.table1 import ROWS, row_config
 from sa_vae_tf.errors import UserError
@@ -17,6 +16,7 @@ from sa_vae_tf.evaluation.evaluate import load_best
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
+from sa_vae_tf.training.train import train
 
 METHODS_SHOWN = {"VAE": "VAE", "SVI": "SVI, paper's rate", "SA-VAE": "SA-VAE"}
 # Posteriors evaluated together, and half the draws under which each is averaged.
@@ -35,7 +35,7 @@ def reproduce(base: Config, runs: Path, output: Path, example: int = 0) -> list[
     """
     rows = {row.name: row for row in ROWS}
     folders = {
-        name: trained(row_config(base, rows[row], "oracle", base.seed, runs)) for name, row in METHODS_SHOWN.items()
+        name: train(row_config(base, rows[row], "oracle", base.seed, runs)) for name, row in METHODS_SHOWN.items()
     }
     return landscape_of(folders, output / "figure1.png", example)
 
