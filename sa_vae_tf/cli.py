@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-# TensorFlow reads this when it is imported: without it every command starts with notes on its build.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import absl.logging
-import tensorflow as tf
 from absl import app, flags
 
 from sa_vae_tf.errors import DISK_FULL, TrainingDiverged, UserError
+
+
+@contextlib.contextmanager
+def _without_standard_error() -> Iterator[None]:
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+# Every command would start with notes on TensorFlow's build, some of them written before it reads any setting.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with _without_standard_error():
+    import tensorflow as tf
 
 WRONG_FLAGS = 2
 FAILED = 1

@@ -50,6 +50,16 @@ def tensors(folder: Path) -> dict[str, np.ndarray]:
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Returns step and value of each point of TensorBoard's scalars by name."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.glob("events*")):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
+    return found
+
+
 def assert_same_end(run_dir: str | Path, expected: str | Path) -> None:
     """Asserts that two runs ended alike, bit for bit: figures, the state of training and the best weights."""
     assert figures(run_dir) == figures(expected)

@@ -12,6 +12,7 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training import callbacks as module
 from sa_vae_tf.training.callbacks import EpochFigures, RefinementSchedule, SaveCheckpoints, SkippedSteps, TensorBoard
 from sa_vae_tf.training.run_folder import RunFolder
+from tests import runs
 
 STEPS_PER_EPOCH = 4
 
@@ -136,16 +137,6 @@ def test_without_latent_variable_nothing_collapses(tmp_path, caplog):
     assert caplog.text == ""
 
 
-def events(folder) -> dict[str, list[tuple[int, float]]]:
-    """Returns step and value of each scalar."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for path in sorted(folder.glob("events*")):
-        for event in tf.compat.v1.train.summary_iterator(str(path)):
-            for value in event.summary.value:
-                found.setdefault(value.tag, []).append((event.step, float(tf.make_ndarray(value.tensor))))
-    return found
-
-
 @pytest.mark.parametrize("every_steps", [1, 3, 100])
 def test_tensorboard_has_every_epoch_and_points_within(every_steps, tmp_path):
     model = CountingModel()
@@ -153,11 +144,11 @@ def test_tensorboard_has_every_epoch_and_points_within(every_steps, tmp_path):
     for epoch in (0, 1):
         train([callback], model, epoch=epoch)
     # Read before the writers are closed: a run that is killed keeps its finished epochs.
-    found = events(tmp_path / "train")
+    found = runs.events(tmp_path / "train")
     assert found.pop("epoch/loss") == [(4, 2.0), (8, 2.0)]
     points = [(step, step) for step in range(1, 9) if step % every_steps == 0]
     assert found == ({"step/loss": points} if points else {})
-    assert events(tmp_path / "validation") == {
+    assert runs.events(tmp_path / "validation") == {
         "epoch/kl": [(4, 3.25), (8, 3.25)],
         "epoch/nll_bound": [(4, 20.0), (8, 20.0)],
         "epoch/active_units": [(4, 2.0), (8, 2.0)],

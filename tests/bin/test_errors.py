@@ -1,0 +1,115 @@
+"""Wrong commands: one line that names the flag or file, its value and what was expected; exit status 2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests import runs
+from tests.launcher import ROOT
+
+
+def assert_one_line(ended, status: int, *parts: str) -> None:
+    assert ended.status == status, ended.stderr
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    for part in parts:
+        assert part in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def run_dir(launcher, data_dir, tmp_path_factory):
+    """A run of SVI with nothing trained yet: its first checkpoint is all there is."""
+    path = tmp_path_factory.mktemp("run")
+    config = runs.tiny(path, data_dir, method="svi", num_epochs=0)
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    return path
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "parts"),
+    [
+        ("train", ["--no_such_flag=3"], ["no_such_flag"]),
+        ("train", ["--method=gan"], ["--method=gan", "lm|vae|svi|vae_svi|vae_svi_kl|sa_vae"]),
+        ("train", ["--svi_steps=-1"], ["--svi_steps=-1", "at least 0"]),
+        ("train", ["--svi_steps=two"], ["--svi_steps=two"]),
+        ("train", ["--svi_rate_mean=abc"], ["--svi_rate_mean=abc", "float"]),
+        ("train", ["--svi_rate_mean=nan"], ["--svi_rate_mean=nan", "expected a finite number"]),
+        ("train", ["--flagfile=/no/such.flags"], ["--flagfile=/no/such.flags", "No such file", "expected"]),
+        ("train", ["--flagfile=/"], ["--flagfile=/: Is a directory"]),
+        ("train", ["vae"], ["unexpected argument 'vae'", "--name=value"]),
+        ("train", ["--data_dir=/dev/null/data", "--run_dir={tmp}/run"], ["--data_dir=/dev/null/data: cannot write"]),
+        ("train", ["--run_dir=/dev/null/run"], ["--run_dir=/dev/null/run: cannot write there (Not a directory)"]),
+        ("evaluate", ["--run_dir={tmp}"], ["--run_dir={tmp}: no run there", "expected the folder of a training run"]),
+        ("evaluate", [], ["--run_dir"]),
+        ("evaluate", ["--run_dir={tmp}", "--iw_samples=-1"], ["--iw_samples=-1"]),
+        ("evaluate", ["--run_dir={tmp}", "--output=a/b.json"], ["--output=a/b.json", "expected the name of a file"]),
+        ("analyze", ["--run_dir={tmp}"], ["--run_dir={tmp}: no run there"]),
+        ("benchmark", ["--config=huge"], ["--config=huge", "small|medium|paper"]),
+        ("benchmark", ["--svi_steps=-1"], ["--svi_steps=-1"]),
+        ("reproduce", ["--table=2"], ["--table=2", "expected --table=1 or --figure=1"]),
+        ("reproduce", ["--table=1", "--figure=1"], ["--table=1 --figure=1"]),
+    ],
+)
+def test_wrong_flags(script, arguments, parts, launcher, tmp_path):
+    fill = lambda texts: [text.replace("{tmp}", str(tmp_path)) for text in texts]  # noqa: E731
+    assert_one_line(launcher.run(f"bin/{script}.py", *fill(arguments)), 2, f"{script}.py: error: ", *fill(parts))
+
+
+def test_a_flag_file_with_an_unknown_flag(launcher, tmp_path):
+    (tmp_path / "some.flags").write_text("# A comment.\n--no_such_flag=3\n")
+    assert_one_line(launcher.run("bin/train.py", f"--flagfile={tmp_path}/some.flags"), 2, "no_such_flag")
+
+
+def test_a_flag_file_that_is_no_text(launcher, tmp_path):
+    (tmp_path / "some.flags").write_bytes(b"\xff\xfe--seed=3\n")
+    assert_one_line(launcher.run("bin/train.py", f"--flagfile={tmp_path}/some.flags"), 2, "--flagfile: expected a text")
+
+
+def test_no_gpu(launcher, tmp_path, monkeypatch):
+    # On a machine that has one, none is visible.
+    code = "import os, runpy, sys; os.environ['CUDA_VISIBLE_DEVICES'] = '-1'\n"
+    script = tmp_path / "train.py"
+    script.write_text(code + f"runpy.run_path({str(ROOT / 'bin/train.py')!r}, run_name='__main__')")
+    ended = launcher.run(script, "--device=gpu", f"--run_dir={tmp_path}/run")
+    assert_one_line(ended, 2, "--device=gpu: TensorFlow sees no GPU; expected one, or --device=auto or cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_with_other_settings(launcher, run_dir, data_dir):
+    before = {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
+    config = runs.tiny(run_dir, data_dir, method="svi", units=5)
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert_one_line(ended, 2, f"--run_dir={run_dir} holds a run with other settings (--units is 4 there and 5 here)")
+    assert {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()} == before
+
+
+def test_no_encoder(launcher, run_dir):
+    ended = launcher.run("bin/evaluate.py", f"--run_dir={run_dir}", "--svi_init=encoder")
+    assert_one_line(ended, 2, "--svi_init=encoder: --method=svi has no encoder; expected zero or random")
+
+
+def test_no_epoch_to_draw(launcher, run_dir):
+    ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}")
+    assert_one_line(ended, 2, f"{run_dir}: no epoch is finished yet")
+
+
+def test_no_checkpoint(launcher, run_dir, tmp_path):
+    (tmp_path / "flags.txt").write_bytes((run_dir / "flags.txt").read_bytes())
+    ended = launcher.run("bin/evaluate.py", f"--run_dir={tmp_path}")
+    assert_one_line(ended, 2, f"--run_dir={tmp_path}: no checkpoint yet; train the run first")
+
+
+def test_help_lists_the_settings(launcher):
+    ended = launcher.run("bin/train.py", "--help")
+    assert "--svi_rate_log_variance" in ended.stdout
+    assert ended.stderr == ""
+
+
+def test_a_process_of_its_own_says_no_more():
+    # All other tests import what the scripts import ahead: here TensorFlow could talk on the way.
+    command = [sys.executable, "bin/train.py", "--svi_steps=-1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == "train.py: error: --svi_steps=-1: expected at least 0\n"

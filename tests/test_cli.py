@@ -1,0 +1,76 @@
+"""How scripts end: exit status and one line on standard error, or a traceback where the fault is ours."""
+
+import os
+
+import pytest
+
+SCRIPT = """
+import errno
+import tensorflow as tf
+from absl import flags
+from sa_vae_tf import cli
+from sa_vae_tf.errors import TrainingDiverged, UserError
+
+CODE = flags.DEFINE_string("code", "", "What the script does.")
+
+def fail_as_tensorflow_datasets_does():
+    try:
+        raise tf.errors.ResourceExhaustedError(None, None, "some.tfrecord; No space left on device")
+    except tf.errors.OpError as error:
+        raise RuntimeError("Failed to finalize writing") from error
+
+cli.run(lambda: exec(compile(CODE.value, "code", "exec")))
+"""
+FULL = "the disk is full; what was written before is whole: free some space, give the same command"
+
+
+@pytest.fixture
+def run(launcher, tmp_path):
+    script = tmp_path / "some_script.py"
+    script.write_text(SCRIPT)
+    return lambda *arguments: launcher.run(script, *arguments)
+
+
+def test_done(run):
+    assert run("--code=print('result')") == (0, "result\n", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "line"),
+    [
+        ("raise UserError('--seed=x: expected y')", 2, "--seed=x: expected y"),
+        ("raise UserError('first\\n  second')", 2, "first second"),
+        ("raise TrainingDiverged('21 steps were skipped')", 3, "21 steps were skipped"),
+        ("raise KeyboardInterrupt", 130, "interrupted"),
+        ("raise OSError(errno.ENOSPC, 'No space')", 1, FULL),
+        ("raise OSError(errno.EDQUOT, 'Quota', 'a/file')", 1, FULL),
+        ("raise OSError(errno.EFBIG, 'Too large')", 1, FULL),
+        ("raise tf.errors.ResourceExhaustedError(None, None, 'ckpt-3; No space left on device')", 1, FULL),
+        ("raise tf.errors.OutOfRangeError(None, None, 'events; File too large\\n\\tFailed to flush')", 1, FULL),
+        (f"raise tf.errors.UnknownError(None, None, 'x; {os.strerror(122)}')", 1, FULL),
+        ("fail_as_tensorflow_datasets_does()", 1, FULL),
+        ("open('/no/such/file')", 1, "/no/such/file: No such file or directory"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(run, code, status, line):
+    assert run(f"--code={code}") == (status, "", f"some_script.py: error: {line}\n")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "raise ValueError('a fault of ours')",
+        "raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating tensor')",
+        "raise OSError(errno.EIO, 'Input/output error')",
+    ],
+)
+def test_all_else_shows_where_it_came_from(run, code):
+    ended = run(f"--code={code}")
+    assert ended.status == 1
+    assert "Traceback" in ended.stderr
+    assert FULL not in ended.stderr
+
+
+def test_log_lines_name_the_script_and_their_level(run):
+    code = "import logging; logging.getLogger('sa_vae_tf.x').warning('%s is damaged', 'ckpt-3')"
+    assert run(f"--code={code}") == (0, "", "some_script.py: WARNING: ckpt-3 is damaged\n")
