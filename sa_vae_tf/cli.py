@@ -47,13 +47,7 @@ def run(main: Callable[[], None]) -> None:
     """
 
     def guarded(argv: Sequence[str]) -> None:
-        absl.logging.set_verbosity(absl.logging.ERROR)  # the libraries'; ours is below
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(f"{_program()}: %(levelname)s: %(message)s"))
-        logger = logging.getLogger("sa_vae_tf")
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
+        set_up_logging()
         try:
             if len(argv) > 1:
                 raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
@@ -71,6 +65,17 @@ def run(main: Callable[[], None]) -> None:
             raise
 
     app.run(guarded, flags_parser=_parse)
+
+
+def set_up_logging() -> None:
+    """Shows this package's messages, with the name of the program, and only the errors of the libraries."""
+    absl.logging.set_verbosity(absl.logging.ERROR)  # the libraries'; ours is below
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"{_program()}: %(levelname)s: %(message)s"))
+    logger = logging.getLogger("sa_vae_tf")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+from sa_vae_tf.cli import set_up_logging
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
@@ -33,6 +34,7 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
 
 
 def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    set_up_logging()
     run = train(config)
     results = evaluate(run, **options)
     run.write_results(name, results)

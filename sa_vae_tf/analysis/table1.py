@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,6 +160,8 @@ def draw(table: dict[str, Any], path: Path) -> None:
 def write(table: dict[str, Any], output: Path, command: str) -> list[Path]:
     """Writes table1.md, table1.json and table1.png into a folder and returns their paths."""
     draw(table, output / "table1.png")
-    text = to_markdown(table, command)
-    write_text(output / "table1.json", json.dumps(table, indent=1) + "\n")
-    return [write_text(output / "table1.md", text), output / "table1.png", output / "table1.json"]
+    return [
+        write_text(output / "table1.md", to_markdown(table, command)),
+        output / "table1.png",
+        output / "table1.json",
+    ]
