@@ -1,0 +1,60 @@
+"""Table 1 from given results: its text, its plot, the settings of its runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sa_vae_tf.analysis.table1 import GENERATORS, PRIOR_SAMPLES, ROWS, row_config, to_markdown, write
+from sa_vae_tf.training.config import from_flagfile
+
+FLAGS = str(Path(__file__).parents[2] / "synthetic.flags")
+
+
+@pytest.fixture
+def table():
+    """Two seeds; row number r has bound 20 + r and 22 + r, and an initial bound three nats above."""
+    rows = {
+        generator: {
+            row.name: [{"nll_bound": b + r, "initial_bound": b + r + 3, "kl": 1.5, "seed": b} for b in (20.0, 22.0)]
+            for r, row in enumerate(ROWS)
+        }
+        for generator in GENERATORS
+    }
+    names = [f"{samples:,} prior samples" for samples in PRIOR_SAMPLES] + ["quadrature"]
+    return {"seeds": 2, "true_nll": {name: [19.0, 21.5] for name in names}, "rows": rows}
+
+
+def test_text_has_means_spreads_and_the_papers_figures(table):
+    text = to_markdown(table, "the command")
+    # Mean of 20 and 22, and the unbiased standard deviation of two values 2 apart: sqrt(2).
+    assert "| VAE | 21.00 ± 1.41 | 21.77 | 21.00 ± 1.41 | 27.06 |" in text
+    assert "| true NLL, 1,000 prior samples | 20.25 ± 1.77 | 19.63 | | |" in text
+    # Above the true NLL of its own seed, initial beside refined.
+    assert "| oracle | VAE | 24.00 ± 1.41 | 21.00 ± 1.41 | 1.50 ± 0.00 | 1.00, 0.50 |" in text
+    assert "`the command`" in text
+
+
+def test_files(table, tmp_path):
+    paths = write(table, tmp_path / "new", "the command")
+    assert [path.name for path in paths] == ["table1.md", "table1.png", "table1.json"]
+    assert all(path.stat().st_size > 0 for path in paths)
+    assert json.loads(paths[2].read_text())["rows"].keys() == set(GENERATORS)
+
+
+def test_runs_have_folders_of_their_own_and_differ_as_named(tmp_path):
+    base = from_flagfile(FLAGS)
+    configs = {
+        (generator, row.name, seed): row_config(base, row, generator, seed, tmp_path)
+        for generator in GENERATORS
+        for row in ROWS
+        for seed in (1, 2)
+    }
+    assert len({config.run_dir for config in configs.values()}) == len(configs)
+    for (generator, name, seed), config in configs.items():
+        assert (config.generator, config.seed, config.data_seed) == (generator, seed, 0)
+        assert (config.svi_steps, config.num_epochs, config.num_examples) == (20, 20, 5000)
+        assert config.hvp == {
+            "SA-VAE, finite differences": "finite_difference",
+            "SA-VAE, authors' arithmetic": "authors",
+        }.get(name, "exact")
