@@ -142,6 +142,12 @@ def test_sa_vae(problem, weights):
     np.testing.assert_allclose(objective(problem, "sa_vae", bound_weights=weights).loss, loss(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (1.0,) * 6])
+def test_weights_of_another_number_of_steps_are_refused(problem, weights):
+    with pytest.raises(ValueError, match="expected 5 weights for 4 steps"):
+        objective(problem, "sa_vae", bound_weights=weights)
+
+
 @pytest.mark.parametrize("weights", [None, (1.0,)])
 def test_sa_vae_without_steps_is_vae(weights):
     problem = toy.make(0, dropout_rate=0.3)

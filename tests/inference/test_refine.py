@@ -559,10 +559,11 @@ def test_settings_refused(arguments, message):
         RefinementSettings(**arguments)
 
 
-def test_no_draws_refused():
+@pytest.mark.parametrize("draws", [(), None])
+def test_no_draws_refused(draws):
     problem = toy.make(1)
-    with pytest.raises(ValueError, match="draws: expected at least one tensor"):
-        refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), ())
+    with pytest.raises(ValueError, match="expected tensors whose leading axis is the number of steps"):
+        refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), draws)
 
 
 def test_authors_product_refuses_computed_contexts():
