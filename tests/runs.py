@@ -24,7 +24,7 @@ TINY = Config(
 TIMES = {"step_seconds", "steps_per_second", "examples_per_second"}
 
 
-def tiny(run_dir: Path, data_dir: str, **changes: Any) -> Config:
+def tiny(run_dir: str | Path, data_dir: str, **changes: Any) -> Config:
     return dataclasses.replace(TINY, run_dir=str(run_dir), data_dir=data_dir, **changes)
 
 

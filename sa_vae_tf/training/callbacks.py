@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.errors import TrainingDiverged
-from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
+from sa_vae_tf.training.run_folder import Checkpoints, RunFolder, writing
 from sa_vae_tf.training.schedules import LearningRateRule
 
 logger = logging.getLogger(__name__)
@@ -140,13 +140,14 @@ class TensorBoard(keras.callbacks.Callback):
             kl = self.model.kl_per_dimension.result().numpy()
             figures |= {f"kl_per_dimension/{dimension}": value for dimension, value in enumerate(kl)}
         self._write("validation", figures)
-        for writer in self.writers.values():
-            writer.flush()
+        for part, writer in self.writers.items():
+            with writing(self.run.path / part):
+                writer.flush()
 
     def _write(self, part: str, figures: dict[str, Any]) -> None:
         if part not in self.writers:
             self.writers[part] = tf.summary.create_file_writer(str(self.run.path / part))
-        with self.writers[part].as_default(step=int(self.model.step)):
+        with writing(self.run.path / part), self.writers[part].as_default(step=int(self.model.step)):
             for name, value in figures.items():
                 tf.summary.scalar(name, value)
 

@@ -10,11 +10,13 @@ train/, validation/   TensorBoard events
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,15 @@ from sa_vae_tf.training.config import Config, from_flagfile, to_flagfile
 from sa_vae_tf.training.model import LatentVariableModel
 
 logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Gives Python's error for a file that may not grow: Keras takes TensorFlow's for the end of the data."""
+    try:
+        yield
+    except tf.errors.OutOfRangeError as error:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path)) from error
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -175,12 +186,13 @@ def _save(variables: Mapping[str, tf.Variable], folder: Path, number: int, keep:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"ckpt-{number}"
     # Files get their names when they are whole, the index last.
-    tf.raw_ops.SaveV2(
-        prefix=str(path),
-        tensor_names=list(variables),
-        shape_and_slices=[""] * len(variables),
-        tensors=[variable.value() for variable in variables.values()],
-    )
+    with writing(path):
+        tf.raw_ops.SaveV2(
+            prefix=str(path),
+            tensor_names=list(variables),
+            shape_and_slices=[""] * len(variables),
+            tensors=[variable.value() for variable in variables.values()],
+        )
     # All else goes: older ones, damaged ones from before a fallback, and what a killed process left half written.
     kept = [n for n in _numbers(folder) if n <= number][-keep:]
     for old in folder.glob("ckpt-*"):

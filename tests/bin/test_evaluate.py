@@ -1,0 +1,109 @@
+"""Training, evaluation and figures by the scripts, one after the other."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from tests import runs
+
+KEYS = {
+    "nll_bound",
+    "reconstruction",
+    "kl",
+    "nll_iw",
+    "iw_samples",
+    "mutual_information",
+    "active_units",
+    "amortization_gap",
+    "examples",
+    "svi_steps",
+}
+
+
+@pytest.fixture(scope="module")
+def config(data_dir, tmp_path_factory):
+    # With the oracle, whose runs have a landscape; more steps of refinement from the second epoch on, which is better.
+    path = tmp_path_factory.mktemp("runs") / "sa_vae"
+    return runs.tiny(
+        path, data_dir, generator="oracle", svi_steps=1, svi_steps_schedule="1:6", num_epochs=3, log_steps=2
+    )
+
+
+@pytest.fixture(scope="module")
+def run_dir(launcher, config):
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 0, ended.stderr
+    return config.run_dir
+
+
+@pytest.fixture(scope="module")
+def evaluate(launcher, run_dir, config):
+    def run(*arguments: str) -> tuple[dict, str]:
+        ended = launcher.run("bin/evaluate.py", f"--run_dir={run_dir}", "--output=some.json", *arguments)
+        assert (ended.status, ended.stderr) == (0, "")
+        with open(f"{run_dir}/some.json", encoding="utf-8") as file:
+            return json.load(file), ended.stdout
+
+    return run
+
+
+def test_the_bound_is_that_of_the_best_epoch(evaluate, run_dir):
+    results, table = evaluate("--split=validation", "--iw_samples=3", "--gap_steps=2")
+    assert set(results) >= KEYS
+    best = min(runs.figures(run_dir), key=lambda line: line["val_nll_bound"])
+    assert best["epoch"] > 1  # Otherwise the number of steps would say nothing.
+    assert (results["step"], results["svi_steps"]) == (best["step"], best["svi_steps"]) == (best["step"], 6)
+    for name in ("nll_bound", "reconstruction", "kl", "initial_bound", "active_units"):
+        # Means of the same numbers, in float32 there and float64 here.
+        assert results[name] == pytest.approx(best[f"val_{name}"], rel=1e-5), name
+    assert (results["examples"], results["iw_samples"]) == (50, 3)
+    assert results["nll_iw"] < results["nll_bound"]
+    for name in KEYS:
+        assert name in table
+    assert f"Results: {run_dir}/some.json" in table
+
+
+def test_another_start_number_of_steps_and_of_examples(evaluate):
+    results, _ = evaluate(
+        "--svi_init=zero", "--svi_steps=0", "--max_eval_examples=7", "--iw_samples=0", "--gap_steps=0"
+    )
+    assert (results["examples"], results["svi_steps"], results["svi_init"]) == (7, 0, "zero")
+    assert results["kl"] == results["active_units"] == 0
+    assert results["mutual_information"] == pytest.approx(0, abs=1e-12)  # Rounding of float64.
+    assert results["nll_bound"] == results["initial_bound"] == pytest.approx(results["reconstruction"])
+    assert results["nll_iw"] is None
+    assert results["amortization_gap"] is None
+
+
+def test_tensorboard_shows_the_run(run_dir):
+    lines = runs.figures(run_dir)
+    train, validation = (runs.events(Path(run_dir, part)) for part in ("train", "validation"))
+    for name in ("nll_bound", "reconstruction", "kl", "loss", "gradient_norm", "skipped_steps", "learning_rate"):
+        expected = [(line["step"], pytest.approx(line[name])) for line in lines]
+        assert train[f"epoch/{name}"] == expected
+    for name in ("nll_bound", "reconstruction", "kl", "active_units", "initial_bound"):
+        expected = [(line["step"], pytest.approx(line[f"val_{name}"])) for line in lines]
+        assert validation[f"epoch/{name}"] == expected
+    by_dimension = [validation[f"kl_per_dimension/{dimension}"] for dimension in (0, 1)]
+    for line, *kl in zip(lines, *by_dimension, strict=True):
+        assert sum(value for _, value in kl) == pytest.approx(line["val_kl"], rel=1e-5)
+    for name in ("step_seconds", "steps_per_second", "examples_per_second"):
+        assert all(value > 0 for _, value in train[f"epoch/{name}"])
+    assert [step for step, _ in train["step/nll_bound"]] == [2, 4, 6, 8]
+
+
+def test_figures(launcher, run_dir, config, tmp_path):
+    other = dataclasses.replace(config, run_dir=str(tmp_path / "vae"), method="vae", num_epochs=1)
+    assert launcher.run("bin/train.py", *runs.arguments(other)).status == 0
+    ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", f"--compare={other.run_dir}", "--example=3")
+    assert (ended.status, ended.stderr) == (0, "")
+    for name in ("curves", "landscape"):
+        assert f"{run_dir}/{name}.png" in ended.stdout
+        assert tf.io.decode_png(tf.io.read_file(f"{run_dir}/{name}.png")).shape[0] > 100
+        with open(f"{run_dir}/{name}.json", encoding="utf-8") as file:
+            assert json.load(file)
+    ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", "--example=50")
+    assert (ended.status, ended.stderr) == (2, "analyze.py: error: --example=50: expected a number from 0 to 49\n")
