@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ import tensorflow_datasets as tfds
 
 from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.models.synthetic import SyntheticGenerator
+
+logger = logging.getLogger(__name__)
 
 VOCABULARY_SIZE = 1000
 LATENT_DIM = 2
@@ -86,7 +90,12 @@ def builder(seed: int, examples: int = 5000, data_dir: str | None = None) -> Syn
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             prepared = SyntheticSequences(config=config, data_dir=folder)
-            prepared.download_and_prepare()
+            if not prepared.is_prepared():
+                logger.info("Generating the synthetic corpus of seed %d in %s", seed, prepared.data_path)
+                # TFDS would speak of a download.
+                tfds.disable_progress_bar()
+                with contextlib.redirect_stdout(None):
+                    prepared.download_and_prepare()
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
