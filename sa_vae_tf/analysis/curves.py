@@ -20,8 +20,8 @@ def draw_learning_curves(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Draws the validation bound against the epoch, one line for each run, and writes it as PNG and JSON.
 
-    Where the bound of the initial posterior is present, before refinement, it is dashed in the same colour; where all
-    of it is far above the other bounds it is left off the scale, and the legend says so.
+    Where the bound of the initial posterior is present and another, before refinement, it is dashed in the same colour;
+    where all of it is far above the other bounds it is left off the scale, and the legend says so.
 
     Args:
       runs: for each run by name, its metrics epoch by epoch: `epoch`, `val_nll_bound` and perhaps
@@ -47,8 +47,7 @@ def draw_learning_curves(
         axes.plot(curve["epoch"], curve[BOUND], "-o", label=name, **style)
         if INITIAL_BOUND in curve:
             initial = curve[INITIAL_BOUND]
-            last = initial[np.isfinite(initial)][-1]
-            above = f" (off scale, ends at {last:.2f})" if np.nanmin(initial) > top else ""
+            above = f" (off scale, ends at {_last(initial):.2f})" if np.nanmin(initial) > top else ""
             axes.plot(curve["epoch"], initial, "--", label=f"{name}, initial{above}", **style)
     axes.set_ylim(bottom, top)
     axes.set(xlabel="epoch", ylabel="validation bound (nats per example)")
@@ -63,17 +62,19 @@ def draw_learning_curves(
 
 
 def _scale(curves: Mapping[str, dict[str, np.ndarray]]) -> tuple[float, float]:
-    """Returns the ends of the scale: room for all bounds, and for initial ones that are not far above them.
+    """Returns the ends of the scale: room for where the runs end up and a few times their distance above.
 
-    The initial bound of SA-VAE, which its loss does not hold down (footnote 6), would else flatten all the rest.
+    The first epochs, and the initial bound of SA-VAE, which its loss need not hold down (footnote 6), can be tens of
+    nats above: they would flatten all the rest.
     """
-    bounds = np.concatenate([curve[BOUND] for curve in curves.values()])
-    low, high = np.nanmin(bounds), np.nanmax(bounds)
-    span = max(high - low, 1e-3 * abs(high), 1e-6)
-    initial = [curve[INITIAL_BOUND] for curve in curves.values() if INITIAL_BOUND in curve]
-    near = [values[values <= high + span] for values in initial]
-    highest = np.max(np.concatenate([[high], *near]))
-    return low - 0.05 * span, highest + 0.05 * span
+    low = min(np.nanmin(curve[BOUND]) for curve in curves.values())
+    ends = [_last(curve[BOUND]) for curve in curves.values()]
+    span = max(4 * (max(ends) - low), 0.02 * abs(low), 1e-6)
+    return low - 0.05 * span, low + span
+
+
+def _last(values: np.ndarray) -> float:
+    return float(values[np.isfinite(values)][-1])
 
 
 def _curve(name: str, epochs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
@@ -86,6 +87,6 @@ def _curve(name: str, epochs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarr
     if not np.isfinite(curve[BOUND]).any():
         raise ValueError(f"run {name!r}: expected at least one epoch with {BOUND}")
     initial = values(INITIAL_BOUND)
-    if np.isfinite(initial).any():
+    if np.isfinite(initial).any() and not np.array_equal(initial, curve[BOUND], equal_nan=True):
         curve[INITIAL_BOUND] = initial
     return curve
