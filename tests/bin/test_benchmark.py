@@ -14,7 +14,7 @@ def benchmark(launcher, *arguments: str) -> dict:
     return json.loads(line)
 
 
-@pytest.mark.parametrize("config", ["synthetic", "small"])
+@pytest.mark.parametrize("config", ["small", pytest.param("synthetic", marks=pytest.mark.slow)])
 def test_one_json_line(config, launcher):
     figures = benchmark(
         launcher, f"--config={config}", "--method=vae", "--svi_steps=3", "--repeats=1", "--nojit_compile"

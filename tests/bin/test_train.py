@@ -175,7 +175,7 @@ def test_no_room_for_the_first_checkpoint(launcher, config, tmp_path):
 def test_no_room_for_events(launcher, stopped):
     folder = Path(stopped.run_dir, "checkpoints", "latest")
     room = max(path.stat().st_size for path in folder.iterdir()) + 1000
-    endless = dataclasses.replace(stopped, num_epochs=1000, log_steps=1)
+    endless = dataclasses.replace(stopped, num_epochs=1000, log_steps=1, checkpoint_steps=0)
     ended = train(launcher, endless, largest_file=room)
     assert ended.status == 1
     assert FULL in ended.stderr
