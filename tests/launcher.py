@@ -45,7 +45,6 @@ class Launcher:
             [sys.executable, "-m", "tests.launcher"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
         )

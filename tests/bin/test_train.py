@@ -117,7 +117,7 @@ def test_killed_at_five_random_moments(launcher, data_dir, tmp_path):
             time.sleep(moments.uniform(0, 0.8 * seconds))
         else:
             wait_for(launcher, process, killed, min(newest(killed.run_dir) + moments.choice((1, 8, 15)), 95))
-            time.sleep(moments.uniform(0, 0.1))
+            time.sleep(moments.uniform(0, 0.5))
         os.kill(process, signal.SIGKILL)
         assert launcher.wait(process).status in (-signal.SIGKILL, 0)
         progress.append(newest(killed.run_dir))
