@@ -122,28 +122,25 @@ def test_figures_of_training_are_means_over_examples_with_the_whole_kl():
     np.testing.assert_allclose(both, (6 * float(first["kl"]) + 2 * alone) / 8, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("method", "factor"), [("vae", math.nan), ("vae", math.inf), ("vae", 1e30), ("vae", 1e7), ("sa_vae", math.nan)]
-)
-def test_a_step_that_is_not_finite_or_huge_is_skipped_and_counted(method, factor):
+@pytest.mark.parametrize("method", ["vae", "sa_vae"])
+def test_steps_that_are_not_finite_or_huge_are_skipped_and_counted(method):
     decoder = Spoilt()
     model = make(method, decoder=decoder, skip_norm=1e4)
     train_step = tf.function(model.train_step)  # As in `fit`: skipping is part of the graph.
     good = {name: float(value) for name, value in train_step(batch()).items()}
     assert good["skipped_steps"] == 0
     before = snapshot([*model.weights, *model.optimizer.variables])
-    decoder.factor.assign(factor)
-    for count in (1, 2):
+    for count, factor in enumerate((math.nan, math.inf, 1e30, 1e7), 1):
+        decoder.factor.assign(factor)
         logs = train_step(batch())
-        assert float(logs["skipped_steps"]) == count
         # The figures are those of the steps that were taken.
         assert {**good, "skipped_steps": count} == {name: float(value) for name, value in logs.items()}
-    assert_equal(snapshot([*model.weights, *model.optimizer.variables]), before)
-    assert int(model.step) == 3
+        assert_equal(snapshot([*model.weights, *model.optimizer.variables]), before)
+        assert int(model.step) == 1 + count
     decoder.factor.assign(1.0)
-    assert float(train_step(batch())["skipped_steps"]) == 2
-    changed = zip(snapshot(model.weights), before, strict=False)
-    assert any(np.any(weight != old) for weight, old in changed)
+    assert float(train_step(batch())["skipped_steps"]) == 4
+    after = snapshot([*model.weights, *model.optimizer.variables])
+    assert any(np.any(new != old) for new, old in zip(after, before, strict=True))
 
 
 def test_a_step_at_the_limit_is_taken():
