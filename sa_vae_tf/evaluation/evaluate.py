@@ -13,9 +13,10 @@ from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
 from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
-from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
+from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 
 # Draws under which both posteriors of the amortization gap are compared.

@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.errors import TrainingDiverged
-from sa_vae_tf.training.run_folder import Checkpoints, RunFolder, writing
+from sa_vae_tf.training.checkpoints import Checkpoints, writing
+from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 
 logger = logging.getLogger(__name__)

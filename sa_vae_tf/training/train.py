@@ -15,8 +15,9 @@ from sa_vae_tf.training.callbacks import (
     SkippedSteps,
     TensorBoard,
 )
+from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.run_folder import Checkpoints, RunFolder
+from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 from sa_vae_tf.training.tasks import TASKS
 
