@@ -1,0 +1,84 @@
+"""Batches of sequences of near-equal length, padded at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from sa_vae_tf.data.vocabulary import PAD
+
+BATCH = {"x": tf.TensorSpec([None, None], tf.int32), "index": tf.TensorSpec([None], tf.int64)}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SequenceSplit:
+    """One split of a corpus of sequences, with the face of `pipeline.Split`.
+
+    Attributes:
+      source: random access to the examples: source.__getitems__(numbers) gives {"tokens": numbers of words} for each.
+      lengths: of the first examples of the source, those that are in the split, [count].
+      length_multiple: sequences are padded to a multiple of it, which bounds the number of shapes to compile for.
+    """
+
+    source: Any
+    lengths: np.ndarray
+    length_multiple: int = 8
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.lengths)
+
+    def take(self, count: int) -> SequenceSplit:
+        """Returns the first `count` examples, or all of them for 0."""
+        return dataclasses.replace(self, lengths=self.lengths[: count or None])
+
+    def steps(self, batch_size: int) -> int:
+        """Returns the number of batches in which every example occurs once."""
+        return -(-self.count // batch_size)
+
+    def in_order(self, batch_size: int) -> tf.data.Dataset:
+        """Returns batches of all examples, each once, from the shortest to the longest."""
+        return self._batches(lambda: self._cut(np.arange(self.count), batch_size))
+
+    def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+        """Returns endless batches, each epoch other ones in another order, without the first `start` of them.
+
+        The batch at a given position depends on the seed and the position alone, so that a run that was stopped
+        goes on with the batches it had not seen.
+        """
+
+        def epoch(number: int) -> Iterator[np.ndarray]:
+            random = np.random.default_rng([seed, number])
+            batches = self._cut(random.permutation(self.count), batch_size)
+            return (batches[i] for i in random.permutation(len(batches)))
+
+        def batches() -> Iterator[np.ndarray]:
+            first, passed = divmod(start, self.steps(batch_size))
+            epochs = itertools.chain.from_iterable(map(epoch, itertools.count(first)))
+            return itertools.islice(epochs, passed, None)
+
+        return self._batches(batches)
+
+    def _padded(self, lengths: np.ndarray) -> np.ndarray:
+        return -(-lengths // self.length_multiple) * self.length_multiple
+
+    def _cut(self, order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+        """Returns batches of like padded length; examples of the same one keep their order. The last may be smaller."""
+        by_length = order[np.argsort(self._padded(self.lengths)[order], kind="stable")]
+        return [by_length[i : i + batch_size] for i in range(0, self.count, batch_size)]
+
+    def _batches(self, plan: Callable[[], Iterator[np.ndarray] | list[np.ndarray]]) -> tf.data.Dataset:
+        def batches() -> Iterator[dict[str, np.ndarray]]:
+            for index in plan():
+                x = np.full([len(index), self._padded(self.lengths[index].max())], PAD, np.int32)
+                for row, example in zip(x, self.source.__getitems__(index.tolist()), strict=True):
+                    row[: len(example["tokens"])] = example["tokens"]
+                yield {"x": x, "index": index}
+
+        return tf.data.Dataset.from_generator(batches, output_signature=BATCH).prefetch(2)

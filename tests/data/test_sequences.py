@@ -1,0 +1,125 @@
+"""Batches of sequences: every example once an epoch, like lengths together, found again after a stop."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sa_vae_tf.data.sequences import SequenceSplit
+from sa_vae_tf.data.vocabulary import END, PAD, START
+
+
+class Source:
+    """Example n is START, its number among the words, END."""
+
+    def __init__(self, lengths):
+        self.lengths = lengths
+
+    def __getitems__(self, numbers):
+        assert all(type(number) is int for number in numbers)
+        return [{"tokens": np.array([START, *(self.lengths[n] - 2) * [10 + n], END], np.int32)} for n in numbers]
+
+
+def split(lengths, length_multiple: int = 8) -> SequenceSplit:
+    return SequenceSplit(Source(lengths), np.array(lengths, np.int32), length_multiple)
+
+
+def take(data: tf.data.Dataset, batches: int) -> list[list[int]]:
+    """Returns the example numbers of the first batches, after a check that examples go with their numbers."""
+    found = []
+    for batch in data.take(batches):
+        x, index = batch["x"].numpy(), batch["index"].numpy()
+        assert (x.dtype, index.dtype) == (np.int32, np.int64)
+        assert len(x) == len(index)
+        for row, number in zip(x, index, strict=True):
+            end = row.tolist().index(END)
+            assert row[0] == START
+            assert all(row[1:end] == 10 + number)
+            assert all(row[end + 1 :] == PAD)
+        found.append(index.tolist())
+    return found
+
+
+LENGTHS = np.random.default_rng(1).integers(3, 100, 500).tolist()
+
+
+def test_in_order_has_every_example_once():
+    batches = take(split(LENGTHS).in_order(32), 99)
+    assert sorted(itertools.chain(*batches)) == list(range(500))
+    assert [len(batch) for batch in batches] == [32] * 15 + [20]
+    # Written out: padded lengths 8, 8, 16, 16, 24; the number breaks ties.
+    assert take(split([9, 3, 20, 8, 16]).in_order(2), 9) == [[1, 3], [0, 4], [2]]
+
+
+def test_first_examples():
+    first = split(LENGTHS).take(40)
+    assert first.count == 40
+    assert sorted(itertools.chain(*take(first.in_order(32), 9))) == list(range(40))
+    assert sorted(itertools.chain(*take(first.shuffled(32, 1, 0), 2))) == list(range(40))
+    assert split(LENGTHS).take(0).count == 500
+    assert split(LENGTHS).take(999).count == 500
+
+
+@pytest.mark.parametrize(("count", "batch_size", "steps"), [(7, 3, 3), (6, 3, 2), (1, 3, 1), (7, 1, 7), (7, 7, 1)])
+def test_every_example_once_an_epoch_and_one_batch_at_most_is_not_full(count, batch_size, steps):
+    data = split(LENGTHS[:count])
+    assert data.steps(batch_size) == steps
+    batches = take(data.shuffled(batch_size, seed=1, start=0), 3 * steps)
+    for epoch in (batches[i : i + steps] for i in range(0, 3 * steps, steps)):
+        assert sorted(itertools.chain(*epoch)) == list(range(count))
+        assert sorted(len(batch) for batch in epoch)[1:] == [batch_size] * (steps - 1)
+
+
+def test_batches_are_of_near_equal_length():
+    data = split(LENGTHS)
+    for batches in (data.in_order(32), data.shuffled(32, 1, 0).take(16)):
+        shapes = [batch["x"].shape for batch in batches]
+        # Sixteen batches cover lengths 3 to 99: neighbours differ by little, and by up to a multiple of 8 in padding.
+        assert sum(rows * length for rows, length in shapes) < 1.2 * sum(LENGTHS)
+    waste = sum(rows * max(LENGTHS) for rows, _ in shapes)
+    assert waste > 1.8 * sum(LENGTHS)
+
+
+@pytest.mark.parametrize(("multiple", "shapes"), [(1, 97), (8, 13), (64, 2)])
+def test_number_of_shapes_is_bounded(multiple, shapes):
+    data = split(LENGTHS, multiple)
+    lengths = {batch["x"].shape[1] for batch in data.shuffled(4, 1, 0).take(3 * data.steps(4))}
+    assert all(length % multiple == 0 for length in lengths)
+    assert len(lengths) <= shapes
+    assert max(lengths) == -(-max(LENGTHS) // multiple) * multiple
+
+
+def order(seed: int) -> list[list[int]]:
+    return take(split(LENGTHS).shuffled(32, seed, 0), 32)
+
+
+def test_batches_differ_by_epoch_and_by_seed_and_are_the_seed_s():
+    batches = order(1)
+    first, second = batches[:16], batches[16:]
+    # Not the same batches in another order.
+    assert not {frozenset(batch) for batch in first} & {frozenset(batch) for batch in second}
+    assert order(1) == batches
+    assert not {frozenset(batch) for batch in order(2)} & {frozenset(batch) for batch in batches}
+    assert order(2**32 - 1) != batches
+    # Lengths do not grow through an epoch.
+    longest = [max(LENGTHS[number] for number in batch) for batch in first]
+    assert abs(np.corrcoef(longest, range(16))[0, 1]) < 0.7
+    tf.random.set_seed(99)
+    np.random.seed(99)
+    assert order(1) == batches
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.integers(3, 20), min_size=1, max_size=12), st.integers(1, 5), st.integers(0, 15))
+def test_a_later_start_goes_on_exactly(lengths, batch_size, start):
+    whole = take(split(lengths).shuffled(batch_size, seed=3, start=0), start + 5)
+    assert take(split(lengths).shuffled(batch_size, seed=3, start=start), 5) == whole[start:]
+
+
+def test_reading_ahead_changes_nothing():
+    data = split(LENGTHS).shuffled(32, seed=3, start=0)
+    again = [batch["index"].numpy().tolist() for batch in itertools.islice(iter(data), 3)]
+    assert again == take(data, 3)

@@ -1,0 +1,98 @@
+"""Lines, words and errors of text files."""
+
+import collections
+import gzip
+import tracemalloc
+
+import pytest
+
+from sa_vae_tf.data import text_files
+from sa_vae_tf.data.text_files import count_words, read_examples, read_lines
+from sa_vae_tf.errors import UserError
+
+
+@pytest.mark.parametrize("name", ["text.txt", "text.txt.gz"])
+def test_words_of_lines(tmp_path, name):
+    path = tmp_path / name
+    text = "the cat\n\n  déjà  vu \r\n \nlast".encode()
+    path.write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+    assert list(read_lines(path)) == [["the", "cat"], [], ["déjà", "vu"], [], ["last"]]
+    assert list(read_lines(str(path))) == list(read_lines(path))
+
+
+def test_examples_are_the_lines_of_allowed_length(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("a b\n\na b c\na\n \na b c d\na b c")
+    dropped = collections.Counter()
+    assert list(read_examples(path, 3, dropped)) == [["a", "b"], ["a", "b", "c"], ["a"], ["a", "b", "c"]]
+    assert dropped == {"blank": 2, "long": 1}
+    # Words of lines that training does not see are not counted.
+    assert count_words(path, 3) == {"a": 4, "b": 3, "c": 2}
+    assert count_words(path, 2) == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.txt", b"", "has no words"),
+        ("blank.txt", b"\n \n", "has no words"),
+        ("long.txt", b"a b c\n\nd e f\n", r"every line has more than --max_length=2 words \(2 lines\)"),
+        ("latin.txt", b"fine\nna\xefve\n", r"line 2 is not UTF-8 text \(byte 0xef at 2\)"),
+        ("cut.txt", b"fine\nna\xc3", r"line 2 is not UTF-8 text \(byte 0xc3 at 2\)"),
+        ("plain.txt.gz", b"not gzip\n", "damaged gzip file, after line 0"),
+        ("cut.txt.gz", gzip.compress(b"a b\n" * 9)[:-9], "damaged gzip file"),
+        ("wrong.txt.gz", gzip.compress(b"a b\n" * 9)[:-9] + b"123456789", "damaged gzip file"),
+        ("gzip.txt", gzip.compress(b"a b\n"), "line 1 is not UTF-8 text"),
+    ],
+)
+def test_wrong_files(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"^{path}: {message}") as error:
+        list(read_examples(path, 2))
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    for name in ("none.txt", "none.txt.gz"):
+        with pytest.raises(UserError, match=f"^{tmp_path}/{name}: cannot be read .No such file"):
+            list(read_lines(tmp_path / name))
+    with pytest.raises(UserError, match=f"^{tmp_path}: cannot be read .Is a directory"):
+        list(read_lines(tmp_path))
+
+
+@pytest.mark.parametrize("character", ["a", "é", "字", "😀"])
+def test_a_line_of_a_million_characters(tmp_path, character):
+    path = tmp_path / "text.txt"
+    path.write_text("fine\n" + 999_999 * character + "\nfine\n", encoding="utf-8")
+    assert [len(words) for words in read_lines(path)] == [1, 1, 1]
+    path.write_text("fine\n" + 1_000_000 * character + "\nfine\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"^{path}: line 2 has 1,000,000 characters or more"):
+        list(read_lines(path))
+
+
+@pytest.mark.parametrize("byte", [b"a", b" ", b"\xff", b"\0"])
+def test_a_file_without_lines_is_not_read_into_memory(tmp_path, byte):
+    path = tmp_path / "text.txt.gz"
+    path.write_bytes(gzip.compress(64_000_000 * byte, 1))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="line 1 has 1,000,000 characters or more"):
+        list(read_lines(path))
+    # The first bytes, and the text they decode to.
+    assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    tracemalloc.stop()
+
+
+def test_a_large_file_is_read_a_line_at_a_time(tmp_path):
+    path = tmp_path / "text.txt.gz"
+    with gzip.open(path, "wb", 1) as file:
+        for _ in range(10):
+            file.write(b"a b c d\n" * 5_000)
+    tracemalloc.start()
+    assert sum(len(words) for words in read_examples(path, 9)) == 200_000
+    assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    tracemalloc.stop()
+
+
+def test_limit_leaves_room_for_every_character():
+    assert len(chr(0x10FFFF).encode()) == text_files.BYTES_PER_CHARACTER
