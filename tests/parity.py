@@ -113,8 +113,10 @@ def build_encoder(parameters: Mapping[str, np.ndarray]) -> LSTMEncoder:
     latent, units = parameters["latent_linear_mean.weight"].shape
     encoder = LSTMEncoder(vocabulary, embedding, units, latent, dtype="float64")
     bias = parameters["enc_rnn.bias_ih_l0"] + parameters["enc_rnn.bias_hh_l0"]
-    encoder.embedding.set_weights([parameters["enc_word_vecs.weight"]])
-    encoder.lstm.set_weights([parameters["enc_rnn.weight_ih_l0"].T, parameters["enc_rnn.weight_hh_l0"].T, bias])
+    encoder.embedding.assign(parameters["enc_word_vecs.weight"])
+    encoder.kernel.assign(parameters["enc_rnn.weight_ih_l0"].T)
+    encoder.recurrent_kernel.assign(parameters["enc_rnn.weight_hh_l0"].T)
+    encoder.bias.assign(bias)
     for layer, name in ((encoder.mean, "mean"), (encoder.log_variance, "logvar")):
         layer.set_weights([parameters[f"latent_linear_{name}.weight"].T, parameters[f"latent_linear_{name}.bias"]])
     return encoder
@@ -187,10 +189,10 @@ def step(inputs: Mapping[str, np.ndarray], product: str, clip_norm: float | None
     path = local.refine(initial).path
 
     sources = {
-        "enc_word_vecs.weight": encoder.embedding.embeddings,
-        "enc_rnn.weight_ih_l0": encoder.lstm.cell.kernel,
-        "enc_rnn.weight_hh_l0": encoder.lstm.cell.recurrent_kernel,
-        "enc_rnn.bias": encoder.lstm.cell.bias,
+        "enc_word_vecs.weight": encoder.embedding,
+        "enc_rnn.weight_ih_l0": encoder.kernel,
+        "enc_rnn.weight_hh_l0": encoder.recurrent_kernel,
+        "enc_rnn.bias": encoder.bias,
         "latent_linear_mean.weight": encoder.mean.kernel,
         "latent_linear_mean.bias": encoder.mean.bias,
         "latent_linear_logvar.weight": encoder.log_variance.kernel,

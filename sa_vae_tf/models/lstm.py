@@ -9,32 +9,9 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, keep_finite
-from sa_vae_tf.models.dropout import dropout
+from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.models.dropout import dropout, word_dropout
 from sa_vae_tf.models.initializers import uniform_stream
-
-
-def lstm(projected: tf.Tensor, recurrent_kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tf.Tensor:
-    """Runs an LSTM whose inputs are already multiplied by their kernel.
-
-    Unlike Keras's layer it leaves the input product to the caller, who can do it once for many runs, and every
-    derivative of it exists on every device.
-
-    Args:
-      projected: [time, batch, 4 * units], inputs times kernel plus bias; gates in Keras's order i, f, c, o. The
-        number of time steps must be known when the graph is built.
-      recurrent_kernel: [units, 4 * units].
-      hidden, cell: [batch, units], the state before the first step.
-
-    Returns:
-      Hidden states, [time, batch, units].
-    """
-    outputs = []
-    for inputs in tf.unstack(projected):
-        i, f, c, o = tf.split(inputs + hidden @ recurrent_kernel, 4, -1)
-        cell = tf.sigmoid(f) * cell + tf.sigmoid(i) * tf.tanh(c)
-        hidden = tf.sigmoid(o) * tf.tanh(cell)
-        outputs.append(hidden)
-    return tf.stack(outputs)
 
 
 class LSTMEncoder(keras.Model):
@@ -44,6 +21,8 @@ class LSTMEncoder(keras.Model):
       vocabulary_size: number of symbols.
       embedding_dim, units, latent_dim: sizes.
       initial_range: every weight starts uniformly in plus or minus this.
+      padding: symbol that fills up short sequences and is not read; None where there is none.
+      kernels: name in `sa_vae_tf.kernels.KERNELS`.
       seed: of the initial weights.
       dtype: float type of the weights.
     """
@@ -55,41 +34,58 @@ class LSTMEncoder(keras.Model):
         units: int,
         latent_dim: int,
         initial_range: float = 0.1,
+        padding: int | None = None,
+        kernels: str = "fused",
         seed: int = 0,
         dtype: str = "float32",
     ):
         super().__init__(name="encoder", dtype=dtype)
+        self.units, self.padding, self.kernels = units, padding, KERNELS[kernels]
         uniform = functools.partial(uniform_stream(seed), initial_range)
-        self.embedding = keras.layers.Embedding(
-            vocabulary_size, embedding_dim, embeddings_initializer=uniform(), dtype=dtype, name="embedding"
-        )
-        self.lstm = keras.layers.LSTM(
-            units,
-            kernel_initializer=uniform(),
-            recurrent_initializer=uniform(),
-            bias_initializer=uniform(),
-            unit_forget_bias=False,
-            unroll=True,
-            use_cudnn=False,
-            dtype=dtype,
-            name="lstm",
-        )
+
+        def weight(name, *shape):
+            return self.add_weight(shape=shape, initializer=uniform(), dtype=dtype, name=name)
+
+        self.embedding = weight("embedding", vocabulary_size, embedding_dim)
+        self.kernel = weight("kernel", embedding_dim, 4 * units)
+        self.recurrent_kernel = weight("recurrent_kernel", units, 4 * units)
+        self.bias = weight("bias", 4 * units)
         self.mean = keras.layers.Dense(
             latent_dim, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="mean"
         )
         self.log_variance = keras.layers.Dense(
             latent_dim, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="log_variance"
         )
-        self.embedding.build([None, None])
-        self.lstm.build([None, None, embedding_dim])
         self.mean.build([None, units])
         self.log_variance.build([None, units])
         self.built = True
 
     def call(self, tokens: tf.Tensor, training: bool = False) -> Posterior:
         """Maps tokens, int [batch, time], to the initial posterior, parts [batch, latent]."""
-        last = self.lstm(self.embedding(tokens))
+        embedded = tf.gather(self.embedding.value, tf.transpose(tokens))
+        nothing = tf.zeros([tf.shape(tokens)[0], self.units], embedded.dtype)
+        states = self.kernels.hidden_states(
+            tf.tensordot(embedded, self.kernel.value, 1),
+            tf.zeros_like(tf.tile(nothing, [1, 4])) + self.bias.value,
+            self.recurrent_kernel.value,
+            nothing,
+            nothing,
+        )
+        if self.padding is None:
+            last = states[-1]
+        else:
+            lengths = tf.math.count_nonzero(tokens != self.padding, 1, dtype=tf.int32)
+            last = tf.gather_nd(states, tf.stack([lengths - 1, tf.range(tf.size(lengths))], -1))
         return Posterior(self.mean(last), keep_finite(self.log_variance(last)))
+
+    def start_from(self, decoder: LSTMDecoder) -> None:
+        """Takes embedding and LSTM from a language model (the rows + INIT of Table 2)."""
+        for own, other in zip(
+            (self.embedding, self.kernel, self.recurrent_kernel, self.bias),
+            (decoder.embedding, decoder.word_kernel, decoder.recurrent_kernel, decoder.bias),
+            strict=True,
+        ):
+            own.assign(other)
 
 
 class LSTMContext(NamedTuple):
@@ -97,6 +93,14 @@ class LSTMContext(NamedTuple):
 
     projected: tf.Tensor
     targets: tf.Tensor
+
+
+class LSTMState(NamedTuple):
+    """The decoder between two words: the LSTM's state, [batch, units], and z times its kernel, [batch, 4 * units]."""
+
+    hidden: tf.Tensor
+    cell: tf.Tensor
+    shift: tf.Tensor
 
 
 class LSTMDecoder(keras.Model):
@@ -109,7 +113,11 @@ class LSTMDecoder(keras.Model):
       vocabulary_size: number of symbols.
       embedding_dim, units, latent_dim: sizes.
       dropout_rate: of the embedded words and of the LSTM's output, in training.
+      word_dropout_rate: share of the words read that are replaced by `unknown`, in training (+ WORD-DROP of Table 2).
       initial_range: every weight starts uniformly in plus or minus this.
+      padding: symbol that fills up short sequences and is not predicted; None where there is none.
+      unknown: symbol of an unknown word.
+      kernels: name in `sa_vae_tf.kernels.KERNELS`.
       seed: of the initial weights.
       dtype: float type of the weights.
     """
@@ -121,12 +129,17 @@ class LSTMDecoder(keras.Model):
         units: int,
         latent_dim: int,
         dropout_rate: float = 0.0,
+        word_dropout_rate: float = 0.0,
         initial_range: float = 0.1,
+        padding: int | None = None,
+        unknown: int = 1,
+        kernels: str = "fused",
         seed: int = 0,
         dtype: str = "float32",
     ):
         super().__init__(name="decoder", dtype=dtype)
-        self.units, self.dropout_rate = units, dropout_rate
+        self.units, self.dropout_rate, self.word_dropout_rate = units, dropout_rate, word_dropout_rate
+        self.padding, self.unknown, self.kernels = padding, unknown, KERNELS[kernels]
         draw = uniform_stream(seed)
 
         def weight(name, *shape):
@@ -149,22 +162,38 @@ class LSTMDecoder(keras.Model):
 
         The dropout of the embedded words is here, so all refinement steps of a training step share its mask.
         """
-        tokens = tf.transpose(tokens)
-        embedded = dropout(tf.gather(self.embedding.value, tokens[:-1]), self.dropout_rate, training, seed)
-        return LSTMContext(tf.tensordot(embedded, self.word_kernel.value, 1) + self.bias.value, tokens[1:])
+        words = word_dropout(tokens[:, :-1], self.word_dropout_rate, self.unknown, training, seed)
+        embedded = tf.gather(self.embedding.value, tf.transpose(words))
+        embedded = dropout(embedded, self.dropout_rate, training, seed)
+        projected = tf.tensordot(embedded, self.word_kernel.value, 1) + self.bias.value
+        return LSTMContext(projected, tf.transpose(tokens[:, 1:]))
 
     def negative_log_likelihood(
         self, z: tf.Tensor | None, context: LSTMContext, training: bool = False, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns -log p(words | z) in nats, [batch], summed over the words."""
-        projected = context.projected
-        cell = tf.zeros([tf.shape(projected)[1], self.units], projected.dtype)
-        hidden = cell
-        if z is not None:
-            projected = projected + z @ self.latent_kernel.value
-            hidden = z @ self.start_kernel.value + self.start_bias.value
-        states = lstm(projected, self.recurrent_kernel.value, hidden, cell)
+        projected, targets = context
+        hidden, cell, shift = self.start(z, tf.shape(targets)[1])
+        states = self.kernels.hidden_states(projected, shift, self.recurrent_kernel.value, hidden, cell)
         states = dropout(states, self.dropout_rate, training, seed)
-        logits = tf.tensordot(states, self.output_kernel.value, 1) + self.output_bias.value
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=context.targets, logits=logits)
+        losses = self.kernels.word_nll(states, self.output_kernel.value, self.output_bias.value, targets)
+        if self.padding is not None:
+            losses = tf.where(targets == self.padding, tf.zeros_like(losses), losses)
         return tf.reduce_sum(losses, 0)
+
+    def start(self, z: tf.Tensor | None, batch_size: int | tf.Tensor) -> LSTMState:
+        """Returns the state before the first word, for z [batch, latent] or None."""
+        dtype = self.output_bias.value.dtype
+        cell = tf.zeros([batch_size, self.units], dtype)
+        if z is None:
+            return LSTMState(cell, cell, tf.zeros([batch_size, 4 * self.units], dtype))
+        return LSTMState(z @ self.start_kernel.value + self.start_bias.value, cell, z @ self.latent_kernel.value)
+
+    def step(self, words: tf.Tensor, state: LSTMState) -> tuple[tf.Tensor, LSTMState]:
+        """Reads one word each, int [batch]; returns the scores of the next, [batch, vocabulary], and the new state."""
+        inputs = tf.gather(self.embedding.value, words) @ self.word_kernel.value + self.bias.value + state.shift
+        i, f, c, o = tf.split(inputs + state.hidden @ self.recurrent_kernel.value, 4, -1)
+        cell = tf.sigmoid(f) * state.cell + tf.sigmoid(i) * tf.tanh(c)
+        hidden = tf.sigmoid(o) * tf.tanh(cell)
+        logits = hidden @ self.output_kernel.value + self.output_bias.value
+        return logits, LSTMState(hidden, cell, state.shift)

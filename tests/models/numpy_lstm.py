@@ -36,4 +36,6 @@ def all_sequences(vocabulary: int, length: int) -> np.ndarray:
 
 def weights(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns a model's weights by name, those of a layer as layer/name."""
-    return {variable.path.removeprefix("decoder/"): variable.numpy() for variable in model.trainable_variables}
+    prefixes = ("decoder/", "encoder/")
+    names = [v.path.removeprefix(prefixes[0]).removeprefix(prefixes[1]) for v in model.trainable_variables]
+    return {name: v.numpy() for name, v in zip(names, model.trainable_variables, strict=True)}

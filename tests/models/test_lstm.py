@@ -3,13 +3,12 @@
 import functools
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from sa_vae_tf.models import LSTMDecoder, LSTMEncoder
-from sa_vae_tf.models.lstm import lstm
+from sa_vae_tf.models.dropout import word_dropout
 from tests.models import numpy_lstm
 
 BATCH, VOCABULARY, EMBEDDING, UNITS, LATENT, LENGTH = 3, 7, 4, 5, 2, 6
@@ -51,38 +50,6 @@ def test_decoder_without_latent_variable_is_a_language_model():
     }
     expected = numpy_lstm.negative_log_likelihood(logits_in_numpy(decoder, TOKENS, None), TOKENS[:, 1:])
     np.testing.assert_allclose(likelihood(decoder, TOKENS, None), expected, **CLOSE)
-
-
-def test_lstm_is_the_one_of_keras():
-    layer = keras.layers.LSTM(UNITS, return_sequences=True, bias_initializer="normal", dtype="float64")
-    inputs, hidden, cell = (tf.constant(rng.normal(size=size)) for size in ([3, 4, 2], [3, UNITS], [3, UNITS]))
-    expected = layer(inputs, initial_state=[hidden, cell])
-    kernel, recurrent_kernel, bias = layer.get_weights()
-    projected = tf.transpose(inputs, [1, 0, 2]) @ kernel + bias
-    np.testing.assert_allclose(
-        lstm(projected, recurrent_kernel, hidden, cell), np.swapaxes(expected.numpy(), 0, 1), **CLOSE
-    )
-
-
-def test_lstm_has_second_derivatives():
-    # With respect to a scale of the state, against a central difference of first derivatives.
-    projected, kernel = tf.constant(rng.normal(size=[3, 2, 8])), tf.constant(rng.normal(size=[2, 8]))
-    hidden = tf.constant(rng.normal(size=[2, 2]))
-
-    def first(scale):
-        with tf.GradientTape() as tape:
-            tape.watch(scale)
-            value = tf.reduce_sum(lstm(projected, kernel, scale * hidden, tf.zeros_like(hidden)))
-        return tape.gradient(value, scale)
-
-    scale = tf.constant(0.7, tf.float64)
-    with tf.GradientTape() as outer:
-        outer.watch(scale)
-        value = first(scale)
-    difference = (first(scale + 1e-5) - first(scale - 1e-5)) / 2e-5
-    np.testing.assert_allclose(
-        outer.gradient(value, scale), difference, rtol=1e-7
-    )  # Step squared, and rounding / step.
 
 
 @pytest.mark.parametrize("latent", [LATENT, 0])
@@ -158,10 +125,9 @@ def test_float32_is_near_float64():
 def test_encoder_is_the_one_in_numpy():
     encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, initial_range=1.0, dtype="float64", seed=3)
     w = numpy_lstm.weights(encoder)
-    cell = "lstm/lstm_cell"
     states = numpy_lstm.lstm(
-        w["embedding/embeddings"][TOKENS],
-        *(w[f"{cell}/{name}"] for name in ("kernel", "recurrent_kernel", "bias")),
+        w["embedding"][TOKENS],
+        *(w[name] for name in ("kernel", "recurrent_kernel", "bias")),
         hidden=np.zeros([BATCH, UNITS]),
     )
     posterior = encoder(tf.constant(TOKENS))
@@ -185,3 +151,76 @@ def test_initial_weights_are_of_the_seed_and_in_range(model):
     assert np.max(np.abs(first.weights[0])) > 0.29  # The largest of 400 numbers.
     # No two weights from the same stream: their first numbers differ.
     assert len({float(np.ravel(variable)[0]) for variable in first.weights}) == len(first.weights)
+
+
+def padded(tokens: np.ndarray, more: int) -> np.ndarray:
+    return np.pad(tokens, [[0, 0], [0, more]])
+
+
+def test_padding_is_neither_read_nor_predicted():
+    # Symbol 0 fills up; no other place has it.
+    tokens = np.where(TOKENS == 0, 1, TOKENS)
+    decoder = make_decoder(LATENT, padding=0)
+    np.testing.assert_allclose(likelihood(decoder, padded(tokens, 3), Z), likelihood(decoder, tokens, Z), **CLOSE)
+    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, initial_range=1.0, padding=0, dtype="float64")
+    for one, other in zip(encoder(tf.constant(padded(tokens, 3))), encoder(tf.constant(tokens)), strict=True):
+        np.testing.assert_allclose(one, other, **CLOSE)
+
+
+def test_an_example_does_not_depend_on_its_batch():
+    tokens = np.where(TOKENS == 0, 1, TOKENS)
+    tokens[0, 3:] = 0
+    decoder = make_decoder(LATENT, padding=0)
+    together = likelihood(decoder, tokens, Z)
+    np.testing.assert_allclose(likelihood(decoder, tokens[:1, :3], Z[:1]), together[:1], **CLOSE)
+
+
+@pytest.mark.parametrize("latent", [LATENT, 0])
+def test_stepping_is_the_likelihood_word_by_word(latent):
+    decoder = make_decoder(latent)
+    z = Z if latent else None
+    state, total = decoder.start(z, BATCH), np.zeros(BATCH)
+    for t in range(LENGTH - 1):
+        logits, state = decoder.step(tf.constant(TOKENS[:, t]), state)
+        total -= tf.gather(tf.nn.log_softmax(logits), TOKENS[:, t + 1], batch_dims=1).numpy()
+    np.testing.assert_allclose(total, likelihood(decoder, TOKENS, z), **CLOSE)
+
+
+def test_the_plain_kernels_give_the_same():
+    fused, plain = make_decoder(LATENT, seed=5), make_decoder(LATENT, seed=5, kernels="plain")
+    np.testing.assert_allclose(likelihood(fused, TOKENS, Z), likelihood(plain, TOKENS, Z), **CLOSE)
+    fused, plain = (
+        LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, dtype="float64", kernels=k) for k in ("fused", "plain")
+    )
+    np.testing.assert_allclose(fused(tf.constant(TOKENS)).mean, plain(tf.constant(TOKENS)).mean, **CLOSE)
+
+
+def test_word_dropout_replaces_words_by_the_unknown_one():
+    words = tf.constant(rng.integers(2, VOCABULARY, [200, 20]))
+    seed = tf.constant([3, 4])
+    np.testing.assert_array_equal(word_dropout(words, 0.25, 1, False, seed), words)
+    dropped = word_dropout(words, 0.25, 1, True, seed).numpy()
+    np.testing.assert_array_equal(dropped, word_dropout(words, 0.25, 1, True, seed))
+    changed = dropped != words.numpy()
+    assert np.all(dropped[changed] == 1)
+    assert not changed[:, 0].any()
+    # 3,800 draws: a standard deviation of 0.007.
+    assert abs(changed[:, 1:].mean() - 0.25) < 0.03
+
+
+def test_word_dropout_is_of_the_words_read_not_of_those_predicted():
+    decoder = make_decoder(LATENT, word_dropout_rate=1.0)
+    context = decoder.prepare(tf.constant(TOKENS), True, tf.constant([1, 2]))
+    np.testing.assert_array_equal(context.targets, TOKENS[:, 1:].T)
+    unknown = np.concatenate([TOKENS[:, :1], np.ones_like(TOKENS[:, 1:])], 1)
+    np.testing.assert_allclose(context.projected, decoder.prepare(tf.constant(unknown)).projected, **CLOSE)
+
+
+def test_encoder_starts_from_a_language_model():
+    language_model = make_decoder(0)
+    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, dtype="float64")
+    encoder.start_from(language_model)
+    np.testing.assert_array_equal(encoder.embedding, language_model.embedding)
+    np.testing.assert_array_equal(encoder.kernel, language_model.word_kernel)
+    np.testing.assert_array_equal(encoder.recurrent_kernel, language_model.recurrent_kernel)
+    np.testing.assert_array_equal(encoder.bias, language_model.bias)

@@ -1,0 +1,151 @@
+"""The fused kernels against the plain ones: values, first and second derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.kernels.scan import UNROLLED
+
+FUSED, PLAIN = KERNELS["fused"], KERNELS["plain"]
+BATCH, UNITS, VOCABULARY = 4, 5, 9
+# Two orders of summation in float64, in sums of order ten.
+CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-12}
+MODES = {"eager": lambda f: f, "graph": tf.function, "xla": lambda f: tf.function(f, jit_compile=True)}
+
+
+def lstm_inputs(time: int) -> list[tf.Tensor]:
+    """Projected inputs, shift, recurrent kernel, first hidden state and cell."""
+    rng = np.random.default_rng(time)
+    shapes = [time, BATCH, 4 * UNITS], [BATCH, 4 * UNITS], [UNITS, 4 * UNITS], [BATCH, UNITS], [BATCH, UNITS]
+    return [tf.constant(rng.normal(size=shape)) for shape in shapes]
+
+
+def softmax_inputs(rows: int) -> list[tf.Tensor]:
+    """States, kernel and bias."""
+    rng = np.random.default_rng(rows)
+    return [tf.constant(rng.normal(size=s)) for s in ([rows, UNITS], [UNITS, VOCABULARY], [VOCABULARY])]
+
+
+def words(rows: int) -> tf.Tensor:
+    return tf.constant(np.random.default_rng(rows + 1).integers(0, VOCABULARY, [rows]))
+
+
+def waves(like: tf.Tensor, phase: float = 0.0) -> tf.Tensor:
+    """A tensor of the shape of `like` without symmetries."""
+    return tf.reshape(tf.sin(tf.cast(tf.range(tf.size(like)), like.dtype) + phase), tf.shape(like))
+
+
+def derivatives(function, inputs: list[tf.Tensor], local: list[int], weight: float):
+    """Returns value, first derivatives to `local` inputs, and the derivatives that a product by `exact` takes.
+
+    These are of <first derivatives, direction> + weight * (a scalar of the value), to all inputs.
+    """
+    with tf.GradientTape() as outer:
+        outer.watch(inputs)
+        with tf.GradientTape() as inner:
+            inner.watch(inputs)
+            value = function(*inputs)
+            scalar = tf.reduce_sum(waves(value) * value * value)
+        first = inner.gradient(scalar, [inputs[i] for i in local])
+        pairing = tf.add_n([tf.reduce_sum(g * waves(g, i)) for i, g in enumerate(first)])
+        objective = pairing + weight * tf.reduce_sum(waves(value, 1.0) * value)
+    return value, first, outer.gradient(objective, inputs)
+
+
+def compare(fused, plain, inputs, local, mode):
+    for weight in (0.0, 0.7):
+        actual = MODES[mode](lambda x, w=weight: derivatives(fused, x, local, w))(inputs)
+        expected = tf.function(lambda x, w=weight: derivatives(plain, x, local, w))(inputs)
+        for a, e in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
+            np.testing.assert_allclose(a, e, **CLOSE)
+            assert np.max(np.abs(e)) > 1e-3
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("time", [1, 3, UNROLLED + 4])
+def test_lstm(time, mode):
+    # The refinement's gradient goes to shift and first hidden state; their second derivatives go everywhere.
+    compare(FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(time), [1, 3], mode)
+
+
+def test_lstm_with_every_input_local():
+    compare(FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(3), [0, 1, 3, 4], "graph")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_softmax(mode):
+    targets = words(6)
+    fused, plain = (lambda *inputs, k=k: k.word_nll(*inputs, targets) for k in (FUSED, PLAIN))
+    compare(fused, plain, softmax_inputs(6), [0], mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_first_derivatives_alone(mode):
+    targets = words(6)
+    cases = [
+        (FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1)),
+        *[(*(lambda *x, k=k: k.word_nll(*x, targets) for k in (FUSED, PLAIN)), softmax_inputs(6))],
+    ]
+    for fused, plain, inputs in cases:
+        results = []
+        for function in (fused, plain):
+
+            def first(x, function=function):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    value = tf.reduce_sum(waves(function(*x)) * function(*x))
+                return tape.gradient(value, x)
+
+            results.append(MODES[mode](first)(inputs) if function is fused else tf.function(first)(inputs))
+        for actual, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(actual, expected, **CLOSE)
+
+
+def test_time_and_batch_may_be_unknown_when_the_graph_is_built():
+    free = [[None, None, 4 * UNITS], [None, 4 * UNITS], [UNITS, 4 * UNITS], [None, UNITS], [None, UNITS]]
+
+    @tf.function(input_signature=[[tf.TensorSpec(shape, tf.float64) for shape in free]])
+    def fused(inputs):
+        return derivatives(FUSED.hidden_states, inputs, [1, 3], 0.7)
+
+    inputs = lstm_inputs(11)
+    expected = derivatives(FUSED.hidden_states, inputs, [1, 3], 0.7)
+    for a, e in zip(tf.nest.flatten(fused(inputs)), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(a, e, **CLOSE)
+
+
+def test_a_derivative_taken_twice_is_the_same():
+    # The second call may not take the first one's zero cotangents for what they are.
+    inputs, targets = softmax_inputs(5), words(5)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(inputs)
+        value = tf.reduce_sum(FUSED.word_nll(*inputs, targets))
+    for first, second in zip(tape.gradient(value, inputs), tape.gradient(value, inputs), strict=True):
+        np.testing.assert_allclose(first, second, **CLOSE)
+
+
+def test_lstm_is_the_one_of_keras():
+    layer = keras.layers.LSTM(UNITS, return_sequences=True, bias_initializer="normal", dtype="float64")
+    rng = np.random.default_rng(0)
+    inputs, hidden, cell = (tf.constant(rng.normal(size=size)) for size in ([3, 11, 2], [3, UNITS], [3, UNITS]))
+    expected = layer(inputs, initial_state=[hidden, cell])
+    kernel, recurrent_kernel, bias = layer.get_weights()
+    projected = tf.transpose(inputs, [1, 0, 2]) @ kernel
+    shift = tf.zeros([3, 4 * UNITS], tf.float64) + bias
+    states = FUSED.hidden_states(projected, shift, recurrent_kernel, hidden, cell)
+    np.testing.assert_allclose(states, np.swapaxes(expected.numpy(), 0, 1), **CLOSE)
+
+
+def test_large_scores_stay_finite():
+    states, kernel, bias = softmax_inputs(6)
+    with tf.GradientTape() as tape:
+        tape.watch(states)
+        value = FUSED.word_nll(1e4 * states, kernel, bias, words(6))
+    assert np.all(np.isfinite(value))
+    assert np.all(np.isfinite(tape.gradient(value, states)))
