@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import logging
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.errors import DISK_FULL, UserError
+from sa_vae_tf.data.preparation import prepare
 from sa_vae_tf.models.synthetic import SyntheticGenerator
-
-logger = logging.getLogger(__name__)
 
 VOCABULARY_SIZE = 1000
 LATENT_DIM = 2
@@ -83,21 +77,8 @@ def builder(seed: int, examples: int = 5000, data_dir: str | None = None) -> Syn
     config = SyntheticConfig(
         name=f"seed_{seed}_{examples}", seed=seed, examples=examples, description=f"The oracle of seed {seed}."
     )
-    try:
-        folder = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        # Of two runs that start at once the second waits, and finds what the first has generated.
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            prepared = SyntheticSequences(config=config, data_dir=folder)
-            if not prepared.is_prepared():
-                logger.info("Generating the synthetic corpus of seed %d in %s", seed, prepared.data_path)
-                # TFDS would speak of a download.
-                tfds.disable_progress_bar()
-                with contextlib.redirect_stdout(None):
-                    prepared.download_and_prepare()
-    except OSError as error:
-        if error.errno in DISK_FULL:
-            raise
-        raise UserError(f"--data_dir={data_dir or ''}: cannot write there ({error.strerror})") from None
-    return prepared
+    return prepare(
+        lambda folder: SyntheticSequences(config=config, data_dir=folder),
+        data_dir,
+        f"the synthetic corpus of seed {seed}",
+    )

@@ -1,0 +1,70 @@
+"""Preparing once, with clear errors."""
+
+import errno
+import os
+import threading
+import time
+
+import pytest
+
+from sa_vae_tf.data.preparation import prepare
+from sa_vae_tf.errors import UserError
+
+
+class Builder:
+    """Stands for a TFDS builder: its data is a file."""
+
+    def __init__(self, folder, error=None):
+        self.data_path = folder / "prepared"
+        self.error = error
+
+    def is_prepared(self):
+        return self.data_path.exists()
+
+    def download_and_prepare(self):
+        if self.error:
+            raise self.error
+        print("Downloading")
+        assert not self.is_prepared()
+        time.sleep(0.2)
+        self.data_path.write_text("")
+
+
+def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
+    builders = []
+    runs = [threading.Thread(target=lambda: builders.append(prepare(Builder, str(tmp_path), "x"))) for _ in range(4)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [builder.is_prepared() for builder in builders] == [True] * 4
+    assert capfd.readouterr().out == ""
+
+
+def test_what_is_prepared_needs_no_lock(tmp_path):
+    prepare(Builder, str(tmp_path), "x")
+    (tmp_path / ".lock").unlink()
+    assert prepare(Builder, str(tmp_path), "x").is_prepared()
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_folder_in_the_user_s_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert prepare(Builder, "~/data", "x").data_path == tmp_path / "data" / "prepared"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG])
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_full_disk(tmp_path, code, kind):
+    error = OSError(code, os.strerror(code)) if kind is OSError else RuntimeError(f"write(): {os.strerror(code)}; at 9")
+    with pytest.raises(OSError, match=os.strerror(code)) as raised:
+        prepare(lambda folder: Builder(folder, error), str(tmp_path), "x")
+    assert raised.value.errno == code
+
+
+def test_other_errors(tmp_path):
+    with pytest.raises(UserError, match=f"^--data_dir={tmp_path}: cannot write there .Permission denied.$"):
+        prepare(lambda folder: Builder(folder, PermissionError(13, "Permission denied")), str(tmp_path), "x")
+    for error in (RuntimeError("else"), UserError("the user's")):
+        with pytest.raises(type(error), match=f"^{error}$"):
+            prepare(lambda folder: Builder(folder, error), str(tmp_path), "x")
