@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class SequenceSplit:
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Returns batches of all examples, each once, from the shortest to the longest."""
-        return self._batches(lambda: self._cut(np.arange(self.count), batch_size))
+        return self._batches(lambda: self._cut(np.arange(self.count), batch_size), self.steps(batch_size))
 
     def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
         """Returns endless batches, each epoch other ones in another order, without the first `start` of them.
@@ -63,7 +63,7 @@ class SequenceSplit:
             epochs = itertools.chain.from_iterable(map(epoch, itertools.count(first)))
             return itertools.islice(epochs, passed, None)
 
-        return self._batches(batches)
+        return self._batches(batches, tf.data.INFINITE_CARDINALITY)
 
     def _padded(self, lengths: np.ndarray) -> np.ndarray:
         return -(-lengths // self.length_multiple) * self.length_multiple
@@ -73,7 +73,7 @@ class SequenceSplit:
         by_length = order[np.argsort(self._padded(self.lengths)[order], kind="stable")]
         return [by_length[i : i + batch_size] for i in range(0, self.count, batch_size)]
 
-    def _batches(self, plan: Callable[[], Iterator[np.ndarray] | list[np.ndarray]]) -> tf.data.Dataset:
+    def _batches(self, plan: Callable[[], Iterable[np.ndarray]], count: int) -> tf.data.Dataset:
         def batches() -> Iterator[dict[str, np.ndarray]]:
             for index in plan():
                 x = np.full([len(index), self._padded(self.lengths[index].max())], PAD, np.int32)
@@ -81,4 +81,5 @@ class SequenceSplit:
                     row[: len(example["tokens"])] = example["tokens"]
                 yield {"x": x, "index": index}
 
-        return tf.data.Dataset.from_generator(batches, output_signature=BATCH).prefetch(2)
+        data = tf.data.Dataset.from_generator(batches, output_signature=BATCH)
+        return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)

@@ -54,6 +54,11 @@ def test_in_order_has_every_example_once():
     assert take(split([9, 3, 20, 8, 16]).in_order(2), 9) == [[1, 3], [0, 4], [2]]
 
 
+def test_number_of_batches_is_known():
+    assert split(LENGTHS).in_order(32).cardinality() == 16
+    assert split(LENGTHS).shuffled(32, 1, 0).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
 def test_first_examples():
     first = split(LENGTHS).take(40)
     assert first.count == 40

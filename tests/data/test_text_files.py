@@ -5,6 +5,8 @@ import gzip
 import tracemalloc
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sa_vae_tf.data import text_files
 from sa_vae_tf.data.text_files import count_words, read_examples, read_lines
@@ -51,6 +53,40 @@ def test_wrong_files(tmp_path, name, content, message):
     with pytest.raises(UserError, match=f"^{path}: {message}") as error:
         list(read_examples(path, 2))
     assert "\n" not in str(error.value)
+
+
+@given(content=st.one_of(st.binary(), st.text().map(str.encode)))
+def test_any_bytes_are_lines_or_the_user_s_error(content, tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_bytes(content)
+    try:
+        expected = [line.split() for line in content.decode().split("\n")]
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        with pytest.raises(UserError, match=f"^{path}: line {line} is not UTF-8 text"):
+            list(read_lines(path))
+    else:
+        # The last line may end or not.
+        assert list(read_lines(path)) == (expected if content and not content.endswith(b"\n") else expected[:-1])
+
+
+@given(damage=st.lists(st.tuples(st.integers(0, 99), st.integers(0, 255)), max_size=3), end=st.integers(0, 99))
+def test_any_damage_of_a_compressed_file_is_the_user_s_error(damage, end, tmp_path_factory):
+    path = tmp_path_factory.mktemp("text") / "text.txt.gz"
+    text = b"the cat sat on the mat\n" * 9
+    content = bytearray(gzip.compress(text, mtime=0))
+    for place, byte in damage:
+        content[place % len(content)] = byte
+    path.write_bytes(content[:end])
+    try:
+        lines = list(read_lines(path))
+    except UserError as raised:
+        error = str(raised)
+    else:
+        # Damage of the header may be without consequence, and nothing at all is an empty file.
+        assert lines == [line.split() for line in text.decode().splitlines()] or end == 0
+        return
+    assert error.startswith(f"{path}: ")
 
 
 def test_files_that_cannot_be_opened(tmp_path):
