@@ -8,7 +8,7 @@ from absl import flags
 from sa_vae_tf import cli
 from sa_vae_tf.analysis import figure1, table1
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.training import config as settings
+from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
 
 TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1.")

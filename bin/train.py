@@ -3,7 +3,7 @@
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.training import config as settings
+from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.train import train
 
 

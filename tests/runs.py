@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.training.config import Config, to_flagfile
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.flags import to_flagfile
 from sa_vae_tf.training.run_folder import RunFolder
 
 # Three steps an epoch, the last with half a batch. XLA takes longer to compile than all of the training.

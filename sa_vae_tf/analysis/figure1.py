@@ -12,8 +12,8 @@ from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_se
 from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
 from sa_vae_tf.analysis.table1 import ROWS, row_config
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.evaluation.evaluate import load_best
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
@@ -53,8 +53,8 @@ def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0)
     """
     trajectories = {}
     for name, run in folders.items():
-        config, model = load_best(run)
-        data = TASKS[config.data].splits(config)["test"]
+        config, model, *_ = load_best(run)
+        data = TASKS[config.data].data(config, ("test",), None).splits["test"]
         if not 0 <= example < data.count:
             raise UserError(f"--example={example}: expected a number from 0 to {data.count - 1}")
         batch = next(iter(data.in_order(1).skip(example)))

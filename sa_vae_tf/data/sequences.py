@@ -38,6 +38,10 @@ class SequenceSplit:
         """Returns the first `count` examples, or all of them for 0."""
         return dataclasses.replace(self, lengths=self.lengths[: count or None])
 
+    def padded_to(self, length_multiple: int) -> SequenceSplit:
+        """Returns the same examples, padded to a multiple of another length."""
+        return dataclasses.replace(self, length_multiple=length_multiple)
+
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches in which every example occurs once."""
         return -(-self.count // batch_size)

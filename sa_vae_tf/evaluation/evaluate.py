@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,12 @@ from sa_vae_tf.evaluation.importance import importance_weighted_nll
 from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_information
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
-from sa_vae_tf.training.build import build_model, select_device
-from sa_vae_tf.training.checkpoints import Checkpoints
-from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 
 # Draws under which both posteriors of the amortization gap are compared.
 GAP_DRAWS = 10
-
-
-def load_best(run: RunFolder) -> tuple[Config, LatentVariableModel]:
-    """Returns the settings of a run and its model with the weights that were best on the validation bound.
-
-    Raises:
-      UserError: if there is no run or no checkpoint that can be read.
-    """
-    config = run.read_config()
-    select_device(config)
-    steps_per_epoch = TASKS[config.data].splits(config)["train"].steps(config.batch_size)
-    model = build_model(config, steps_per_epoch)
-    if not Checkpoints(run, model).restore_best():
-        raise UserError(f"--run_dir={run.path}: no checkpoint yet; train the run first")
-    # As many refinement steps as in the epoch that the checkpoint is from.
-    model.steps = config.steps_at(max(int(model.step) - 1, 0) // steps_per_epoch)
-    return config, model
 
 
 def evaluate(
@@ -49,6 +30,7 @@ def evaluate(
     gap_steps: int = 200,
     max_examples: int = 0,
     seed: int = 0,
+    test_file: str = "",
 ) -> dict[str, Any]:
     """Evaluates the best checkpoint of a run.
 
@@ -61,6 +43,7 @@ def evaluate(
       gap_steps: steps of the long refinement for the amortization gap; 0 leaves it out.
       max_examples: examples evaluated; 0 for all.
       seed: of all noise; an example's figures depend on it and on the example alone.
+      test_file: text to evaluate in place of the run's test split.
 
     Returns:
       Figures by name, averages over examples in nats. Those that do not apply to the method are None.
@@ -68,17 +51,24 @@ def evaluate(
     Raises:
       UserError: if the run cannot be read, or has no encoder and svi_init asks for one.
     """
-    config, model = load_best(run)
+    config, model, vocabulary, vocabulary_file = load_best(run)
+    task = TASKS[config.data]
     method = METHODS[config.method]
     if svi_init == "encoder" and not method.encoder:
         raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
-    data = TASKS[config.data].splits(config)[split].take(max_examples)
+    if test_file:
+        if vocabulary is None:
+            raise UserError(f"--test_file={test_file}: has a meaning for --data=text alone, not --data={config.data}")
+        config = dataclasses.replace(config, test_file=test_file)
+    data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
     key = tf.constant([seed, 1])
 
     @tf.function(jit_compile=config.compiles)
     def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         inferred = model.infer(batch, svi_steps, svi_init, seed)
         figures = {"nll_bound": inferred.bound_at(inferred.refined)}
+        if task.tokens:
+            figures["tokens"] = task.tokens(batch["x"])
         if inferred.refined is None or inferred.initial is None:
             return figures
         figures["initial_bound"] = inferred.bound_at(inferred.initial)
@@ -126,6 +116,12 @@ def evaluate(
         "step": int(model.step),
         "seed": config.seed,
     }
+    if task.tokens:
+        tokens = int(columns["tokens"].sum())
+        results["tokens"] = tokens
+        results["perplexity_bound"] = float(np.exp(columns["nll_bound"].sum(dtype=np.float64) / tokens))
+        if results["nll_iw"] is not None:
+            results["perplexity_iw"] = float(np.exp(results["nll_iw"] * results["examples"] / tokens))
     if method.latent:
         information = mutual_information(columns["mean"], columns["log_variance"], [seed, 2])
         results["mutual_information"] = information.aggregate

@@ -3,7 +3,7 @@
 Imports TensorFlow alone and knows no data set and no architecture; usable on any decoder.
 """
 
-from sa_vae_tf.inference.bound import Bound, negative_elbo
+from sa_vae_tf.inference.bound import Bound, charged_kl, negative_elbo
 from sa_vae_tf.inference.draws import Draw, draw, draw_per_example, noise_per_example
 from sa_vae_tf.inference.methods import METHODS, LocalInference, Method, Objective
 from sa_vae_tf.inference.posterior import Posterior, keep_finite, prior_like
@@ -21,6 +21,7 @@ __all__ = [
     "Posterior",
     "Refined",
     "RefinementSettings",
+    "charged_kl",
     "draw",
     "draw_per_example",
     "keep_finite",

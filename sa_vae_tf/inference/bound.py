@@ -14,13 +14,27 @@ from sa_vae_tf.inference.posterior import Posterior
 Bound = Callable[[Posterior | None, Any, Any], tf.Tensor]
 
 
-def negative_elbo(negative_log_likelihood: Callable[..., tf.Tensor], kl_weight: float | tf.Tensor = 1.0) -> Bound:
+def charged_kl(posterior: Posterior, free_bits: float = 0.0) -> tf.Tensor:
+    """Returns the KL to the prior in nats, [batch], each dimension's at least `free_bits`.
+
+    So a dimension's KL is not pressed below that (Kingma et al. 2016, Improving variational inference with inverse
+    autoregressive flow; here example by example, as all of the inference is).
+    """
+    if not free_bits:
+        return posterior.kl()
+    return tf.reduce_sum(tf.maximum(posterior.kl_per_dimension(), free_bits), -1)
+
+
+def negative_elbo(
+    negative_log_likelihood: Callable[..., tf.Tensor], kl_weight: float | tf.Tensor = 1.0, free_bits: float = 0.0
+) -> Bound:
     """Makes the bound of a decoder: -log p(x | z) + kl_weight * KL[q(z | x) || N(0, I)], one sample of z.
 
     Args:
       negative_log_likelihood: function (z, context, seed) -> [batch] in nats, summed over the parts of an
         example. z is [batch, latent], or None for a language model without latent variable; seed is for dropout.
       kl_weight: scalar weight of the KL term; below one during warm-up (section 4.2).
+      free_bits: nats of each dimension's KL that cost nothing; see `charged_kl`.
 
     Returns:
       A function (posterior, context, draw) -> [batch] in nats. Posterior None gives the plain likelihood.
@@ -32,6 +46,6 @@ def negative_elbo(negative_log_likelihood: Callable[..., tf.Tensor], kl_weight: 
         likelihood = negative_log_likelihood(posterior.sample(draw.noise), context, draw.seed)
         # tf.cast alone takes a Python number through float32.
         weight = tf.cast(tf.convert_to_tensor(kl_weight, dtype_hint=likelihood.dtype), likelihood.dtype)
-        return likelihood + weight * posterior.kl()
+        return likelihood + weight * charged_kl(posterior, free_bits)
 
     return bound

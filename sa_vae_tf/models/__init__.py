@@ -6,9 +6,16 @@ An encoder maps examples to a `Posterior`. A decoder keeps this contract, which 
   that does not depend on the latent variable, so that the refinement does it once for all of its steps;
 - `negative_log_likelihood(z, context, training, seed)` returns -log p(x | z) in nats, [batch], for z of shape
   [batch, latent], or without latent variable for z None. It has second derivatives.
+
+A decoder of text also writes word by word:
+
+- `start(z, batch_size)` returns the state before the first word, a nest of tensors with a leading batch axis;
+- `step(words, state)` reads a word each, int [batch], and returns the scores of the next, [batch, vocabulary], and the
+  new state.
 """
 
+from sa_vae_tf.models.dilated_cnn import DILATIONS, DilatedCNNDecoder
 from sa_vae_tf.models.lstm import LSTMDecoder, LSTMEncoder
 from sa_vae_tf.models.synthetic import SyntheticGenerator
 
-__all__ = ["LSTMDecoder", "LSTMEncoder", "SyntheticGenerator"]
+__all__ = ["DILATIONS", "DilatedCNNDecoder", "LSTMDecoder", "LSTMEncoder", "SyntheticGenerator"]

@@ -12,13 +12,14 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from sa_vae_tf.models.dropout import dropout
+from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.models.dropout import dropout, word_dropout
 from sa_vae_tf.models.initializers import uniform_stream
 
 KERNEL_SIZE = 3
 
 # Dilations of the paper's small, medium and large model, which see the last 15, 63 and 125 words.
-SIZES: dict[str, tuple[int, ...]] = {
+DILATIONS: dict[str, tuple[int, ...]] = {
     "small": (1, 2, 4),
     "medium": (1, 2, 4, 8, 16),
     "large": (1, 2, 4, 8, 16) * 2,
@@ -102,10 +103,13 @@ class DilatedCNNDecoder(keras.Model):
     Args:
       vocabulary_size: number of symbols.
       embedding_dim, channels, internal_channels, latent_dim: sizes; the paper has 512, 1024, 512 and 32.
-      dilations: of the blocks, from the first to the last; see `SIZES`.
+      dilations: of the blocks, from the first to the last; see `DILATIONS`.
       dropout_rate: of the embedded words and of what each block's dilated convolution gives, in training.
-      padding: symbol that fills up short sequences at their end; it is not predicted. None if there is none.
+      word_dropout_rate: share of the words read that are replaced by `unknown`, in training.
       initial_range: embedding and output kernel start uniformly in plus or minus this.
+      padding: symbol that fills up short sequences at their end; it is not predicted. None if there is none.
+      unknown: symbol of an unknown word.
+      kernels: name in `sa_vae_tf.kernels.KERNELS`.
       seed: of the initial weights.
       dtype: float type of the weights.
 
@@ -121,14 +125,18 @@ class DilatedCNNDecoder(keras.Model):
         dilations: Sequence[int],
         latent_dim: int,
         dropout_rate: float = 0.0,
-        padding: int | None = None,
+        word_dropout_rate: float = 0.0,
         initial_range: float = 0.1,
+        padding: int | None = None,
+        unknown: int = 1,
+        kernels: str = "fused",
         seed: int = 0,
         dtype: str = "float32",
     ):
         super().__init__(name="decoder", dtype=dtype)
         self.channels, self.internal_channels, self.dilations = channels, internal_channels, tuple(dilations)
-        self.dropout_rate, self.padding = dropout_rate, padding
+        self.dropout_rate, self.word_dropout_rate = dropout_rate, word_dropout_rate
+        self.padding, self.unknown, self.kernels = padding, unknown, KERNELS[kernels]
         draw = uniform_stream(seed)
 
         def weight(name, *shape, limit=0.0):
@@ -163,14 +171,15 @@ class DilatedCNNDecoder(keras.Model):
 
         The dropout of the embedded words is here, so all refinement steps of a training step share its mask.
         """
-        return DilatedCNNContext(self._project(tokens[:, :-1], training, seed), tokens[:, 1:])
+        words = word_dropout(tokens[:, :-1], self.word_dropout_rate, self.unknown, training, seed)
+        return DilatedCNNContext(self._project(words, training, seed), tokens[:, 1:])
 
     def negative_log_likelihood(
         self, z: tf.Tensor | None, context: DilatedCNNContext, training: bool = False, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns -log p(words | z) in nats, [batch], summed over the words."""
         states = self.states(z, context, training, seed)
-        losses = _word_nll(states, self.output_kernel.value, self.output_bias.value, context.targets)
+        losses = self.kernels.word_nll(states, self.output_kernel.value, self.output_bias.value, context.targets)
         if self.padding is not None:
             losses = tf.where(context.targets == self.padding, tf.zeros_like(losses), losses)
         return tf.reduce_sum(losses, 1)
@@ -228,9 +237,3 @@ class DilatedCNNDecoder(keras.Model):
 
 def _affine(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> tf.Tensor:
     return tf.tensordot(x, kernel.value, 1) + bias.value
-
-
-def _word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-    """Returns -log softmax(states @ kernel + bias)[targets], of the shape of `targets`."""
-    logits = tf.tensordot(states, kernel, 1) + bias
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)

@@ -7,6 +7,7 @@ import functools
 import keras
 import tensorflow as tf
 
+from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.config import Config
@@ -30,17 +31,18 @@ def select_device(config: Config) -> None:
         tf.config.experimental.enable_op_determinism()
 
 
-def build_model(config: Config, steps_per_epoch: int) -> LatentVariableModel:
+def build_model(config: Config, vocabulary: Vocabulary | None = None, steps_per_epoch: int = 1) -> LatentVariableModel:
     """Returns the compiled model of these settings with its initial weights.
 
     Args:
       config: settings.
-      steps_per_epoch: batches in an epoch, for the schedules that are given in epochs.
+      vocabulary: of text.
+      steps_per_epoch: batches in an epoch, for the schedules of training that are given in epochs.
     """
     task, method = TASKS[config.data], METHODS[config.method]
     model = LatentVariableModel(
-        encoder=task.encoder(config) if method.encoder else None,
-        decoder=task.decoder(config),
+        encoder=task.encoder(config, vocabulary) if method.encoder else None,
+        decoder=task.decoder(config, vocabulary),
         method=config.method,
         latent_dim=config.latent_dim,
         settings=config.refinement_settings(),
@@ -48,8 +50,12 @@ def build_model(config: Config, steps_per_epoch: int) -> LatentVariableModel:
         svi_init=config.svi_init,
         path_weights=config.path_weights,
         kl_weight=functools.partial(
-            kl_weight, start=config.kl_start, warmup_steps=config.kl_warmup_epochs * steps_per_epoch
+            kl_weight,
+            start=config.kl_start,
+            warmup_steps=config.kl_warmup_epochs * steps_per_epoch,
+            cycle_steps=config.kl_cycle_epochs * steps_per_epoch,
         ),
+        free_bits=config.free_bits,
         skip_norm=config.skip_norm,
         seed=config.seed,
     )

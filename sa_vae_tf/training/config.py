@@ -1,26 +1,29 @@
-"""The settings of a run: one dataclass, from which the command-line flags are made and to which they are read."""
+"""The settings of a run: one dataclass, with a flag of the same name for every field (see `flags`)."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, cast
-
-from absl import flags
+from typing import Any
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS, PRODUCTS, SCOPES, RefinementSettings
+from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.models import DILATIONS
 
 # Settings that may differ between a run folder and the command that goes on with it: they do not change what a
 # step computes.
 FREE_TO_CHANGE = (
-    "run_dir", "data_dir", "num_epochs", "max_steps", "checkpoint_minutes", "checkpoint_steps", "log_steps",
+    "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
+    "checkpoint_steps", "log_steps",
 )  # fmt: skip
 
 
-def _option(default: Any, help: str, choices: tuple[str, ...] | None = None, low: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low})
+def _option(
+    default: Any, help: str, choices: tuple[str, ...] | None = None, low: float | None = None, data: str = ""
+) -> Any:
+    """Describes a setting; `data` names the only kind of data that it has a meaning for."""
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "data": data})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,24 +48,64 @@ class Config:
     )
 
     # Data.
-    data: str = _option("synthetic", "Data set.", choices=("synthetic",))
+    data: str = _option("synthetic", "Kind of data.", choices=("synthetic", "text"))
     data_dir: str = _option("", "Where prepared data is kept; empty: the default of TFDS.")
-    data_seed: int = _option(0, "Seed of the oracle and its draws; 0: the run's seed.", low=0)
-    num_examples: int = _option(5000, "Examples in each split of the synthetic data.", low=1)
+    manual_dir: str = _option(
+        "", "Folder with one folder for each published corpus that was downloaded by hand; empty: downloads/manual in "
+        "--data_dir.", data="text",
+    )  # fmt: skip
+    data_seed: int = _option(0, "Seed of the oracle and its draws; 0: the run's seed.", low=0, data="synthetic")
+    num_examples: int = _option(5000, "Examples in each split of the synthetic data.", low=1, data="synthetic")
+    corpus: str = _option(
+        "", "Published corpus, used where no --train_file is given.",
+        choices=("", "yahoo_answers_yang", "ptb_mikolov"), data="text",
+    )  # fmt: skip
+    train_file: str = _option(
+        "", "Text to train on: an example a line, words separated by spaces; .gz too.", data="text"
+    )
+    val_file: str = _option("", "Text for validation.", data="text")
+    test_file: str = _option("", "Text for bin/evaluate.py --split=test.", data="text")
+    vocab_file: str = _option("", "Vocabulary, a word and its id a line; empty: made from --train_file.", data="text")
+    vocab_size: int = _option(20000, "Words in a vocabulary that is made, at most; 0: all.", low=0, data="text")
+    min_count: int = _option(1, "Times a word occurs in --train_file to be in a vocabulary that is made.", low=1,
+                             data="text")  # fmt: skip
+    max_length: int = _option(200, "Lines of more words are dropped.", low=1, data="text")
+    length_multiple: int = _option(
+        8, "Sequences are padded to a multiple of this; each length is compiled once.", low=1, data="text"
+    )
 
     # Models.
     generator: str = _option(
         "oracle", "oracle: the decoder is the one that drew the data, fixed; learned: it is learned.",
-        choices=("oracle", "learned"),
+        choices=("oracle", "learned"), data="synthetic",
     )  # fmt: skip
+    decoder: str = _option("lstm", "Decoder of text.", choices=("lstm", "cnn"), data="text")
+    cnn_size: str = _option(
+        "medium", "Dilations of --decoder=cnn: as the paper's small, medium or large model.",
+        choices=tuple(DILATIONS), data="text",
+    )  # fmt: skip
+    cnn_channels: int = _option(1024, "Channels between the blocks of --decoder=cnn.", low=1, data="text")
+    cnn_internal_channels: int = _option(512, "Channels within them.", low=1, data="text")
     embedding_dim: int = _option(100, "Size of the embedded symbols of the encoder and of a learned decoder.", low=1)
     units: int = _option(100, "Units of the LSTMs of the encoder and of a learned decoder.", low=1)
     latent_dim: int = _option(2, "Dimensions of the latent variable.", low=1)
     dropout: float = _option(0.0, "Dropout of a learned decoder, in [0, 1).", low=0)
+    word_dropout: float = _option(
+        0.0, "Share of the words the decoder reads that are replaced by the unknown one, in [0, 1].", low=0, data="text"
+    )
+    encoder_init: str = _option(
+        "", "Run folder of a language model (--method=lm --decoder=lstm) whose weights the encoder starts from.",
+        data="text",
+    )  # fmt: skip
     initial_range: float = _option(0.1, "Weights start uniformly within plus or minus this.", low=0)
     latent_range: float = _option(
-        0.1, "But a learned synthetic decoder's weights that read the latent variable within plus or minus this.", low=0
-    )
+        0.1, "But a learned synthetic decoder's weights that read the latent variable within plus or minus this.",
+        low=0, data="synthetic",
+    )  # fmt: skip
+    kernels: str = _option(
+        "fused", "fused: hand-written derivatives; plain: TensorFlow's own, for reference.", choices=tuple(KERNELS),
+        data="text",
+    )  # fmt: skip
 
     # Method.
     method: str = _option("sa_vae", "Training objective.", choices=tuple(METHODS))
@@ -91,6 +134,12 @@ class Config:
     )
     kl_start: float = _option(0.1, "KL weight at the start of the warm-up.", low=0)
     kl_warmup_epochs: float = _option(0.0, "Epochs over which the KL weight grows linearly to one; 0: none.", low=0)
+    kl_cycle_epochs: float = _option(
+        0.0, "The warm-up begins anew after so many epochs (Fu et al. 2019); 0: never.", low=0
+    )
+    free_bits: float = _option(
+        0.0, "Nats of KL of each latent dimension that cost nothing in training (Kingma et al. 2016).", low=0
+    )
 
     # Optimiser.
     optimizer: str = _option("sgd", "Optimiser of the weights.", choices=("sgd", "adam"))
@@ -122,19 +171,48 @@ class Config:
         for name in ("seed", "data_seed"):
             if getattr(self, name) >= 2**32:
                 raise UserError(f"--{name}={getattr(self, name)}: expected a number below {2**32}")
-        if self.generator == "oracle" and self.latent_dim != 2:
-            raise UserError(f"--latent_dim={self.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
-        if self.method == "lm" and self.generator == "oracle":
-            raise UserError("--method=lm has no latent variable: it needs --generator=learned")
+        if self.word_dropout > 1:
+            raise UserError(f"--word_dropout={self.word_dropout}: expected a number in [0, 1]")
+        if self.kl_cycle_epochs and self.kl_cycle_epochs < self.kl_warmup_epochs:
+            raise UserError(
+                f"--kl_cycle_epochs={self.kl_cycle_epochs}: expected 0, or at least "
+                f"--kl_warmup_epochs={self.kl_warmup_epochs}"
+            )
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), field.metadata["data"]
+            if kind not in ("", self.data) and value != field.default:
+                raise UserError(
+                    f"--{field.name}={value}: has a meaning for --data={kind} alone, not --data={self.data}"
+                )
+        if self.data == "synthetic":
+            self._check_synthetic()
+        else:
+            self._check_text()
         weighted = self.path_weights(self.svi_steps) is not None
         if weighted and self.method == "sa_vae" and self.hvp == "authors":
             raise UserError(f"--bound_weights={self.bound_weights}: --hvp=authors knows only --bound_weights=final")
         for steps in self.steps_by_epoch().values():
             self.path_weights(steps)
 
+    def _check_synthetic(self) -> None:
+        if self.generator == "oracle" and self.latent_dim != 2:
+            raise UserError(f"--latent_dim={self.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
+        if self.method == "lm" and self.generator == "oracle":
+            raise UserError("--method=lm has no latent variable: it needs --generator=learned")
+
+    def _check_text(self) -> None:
+        if not (self.corpus or self.train_file):
+            raise UserError("--data=text: expected --train_file, or --corpus for a published one")
+        if bool(self.train_file) != bool(self.val_file):
+            given, missing = ("train", "val") if self.train_file else ("val", "train")
+            raise UserError(f"--{given}_file={getattr(self, given + '_file')}: expected --{missing}_file besides")
+        if self.encoder_init and not METHODS[self.method].encoder:
+            raise UserError(f"--encoder_init={self.encoder_init}: --method={self.method} has no encoder")
+
     @property
     def default_run_dir(self) -> str:
-        return f"runs/{self.data}-{self.generator}-{self.method}-{self.seed}"
+        model = self.generator if self.data == "synthetic" else self.decoder
+        return f"runs/{self.data}-{model}-{self.method}-{self.seed}"
 
     @property
     def compiles(self) -> bool:
@@ -195,48 +273,3 @@ class Config:
             for field in dataclasses.fields(self)
             if field.name not in FREE_TO_CHANGE and getattr(self, field.name) != getattr(other, field.name)
         ]
-
-
-def define_flags(flag_values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines one flag for each setting."""
-    define: dict[type, Callable[..., Any]] = {
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        bool: flags.DEFINE_bool,
-        str: flags.DEFINE_string,
-    }
-    for field in dataclasses.fields(Config):
-        help, default = field.metadata["help"], cast(Any, field.default)
-        if field.metadata["choices"]:
-            flags.DEFINE_enum(field.name, default, field.metadata["choices"], help, flag_values=flag_values)
-        else:
-            define[type(default)](field.name, default, help, flag_values=flag_values)
-
-
-def from_flags(flag_values: flags.FlagValues = flags.FLAGS) -> Config:
-    """Reads the settings from parsed flags, with the default run folder filled in."""
-    values: dict[str, Any] = {field.name: flag_values[field.name].value for field in dataclasses.fields(Config)}
-    config = Config(**values)
-    return config if config.run_dir else dataclasses.replace(config, run_dir=config.default_run_dir)
-
-
-def to_flagfile(config: Config) -> str:
-    """Returns the settings as the text of a flag file."""
-    return "".join(f"--{field.name}={getattr(config, field.name)}\n" for field in dataclasses.fields(config))
-
-
-def from_flagfile(path: str) -> Config:
-    """Reads settings that `to_flagfile` wrote.
-
-    Raises:
-      UserError: if the file cannot be read, or holds an unknown flag or a value out of range.
-    """
-    values = flags.FlagValues()
-    define_flags(values)
-    try:
-        rest = values(["", f"--flagfile={path}"])[1:]
-        if rest:
-            raise UserError(f"unexpected line {rest[0]!r}: flags are written --name=value")
-        return from_flags(values)
-    except (flags.Error, ValueError) as error:
-        raise UserError(f"{path}: {error}") from None

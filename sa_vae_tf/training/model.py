@@ -17,6 +17,7 @@ from sa_vae_tf.inference import (
     Objective,
     Posterior,
     RefinementSettings,
+    charged_kl,
     draw,
     draw_per_example,
     negative_elbo,
@@ -64,6 +65,7 @@ class LatentVariableModel(keras.Model):
       svi_init: start of the refinement without encoder, 'zero' or 'random'.
       path_weights: function of the number of steps to the weights of the weighted bound, or None.
       kl_weight: function of the step to the KL weight in training.
+      free_bits: KL of each latent dimension, in nats, that costs nothing in training.
       skip_norm: a step with a larger gradient is skipped.
       seed: of the noise in training.
     """
@@ -79,13 +81,15 @@ class LatentVariableModel(keras.Model):
         svi_init: str = "zero",
         path_weights: Callable[[int], tuple[float, ...] | None] = lambda steps: None,
         kl_weight: Callable[[tf.Tensor], tf.Tensor] = lambda step: tf.constant(1.0),
+        free_bits: float = 0.0,
         skip_norm: float = 1e4,
         seed: int = 0,
     ):
         super().__init__(name=method)
         self.encoder, self.decoder, self.method = encoder, decoder, METHODS[method]
         self.latent_dim, self.settings, self.steps, self.svi_init = latent_dim, settings, steps, svi_init
-        self.path_weights, self.kl_weight, self.skip_norm, self.seed = path_weights, kl_weight, skip_norm, seed
+        self.path_weights, self.kl_weight, self.free_bits = path_weights, kl_weight, free_bits
+        self.skip_norm, self.seed = skip_norm, seed
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
         names = ["loss", "nll_bound"]
@@ -115,7 +119,7 @@ class LatentVariableModel(keras.Model):
         def likelihood(z, context, seed):
             return self.decoder.negative_log_likelihood(z, context, training=training, seed=seed)
 
-        return negative_elbo(likelihood, kl_weight)
+        return negative_elbo(likelihood, kl_weight, self.free_bits if training else 0.0)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         x, size = batch["x"], tf.shape(batch["index"])[0]
@@ -168,8 +172,8 @@ class LatentVariableModel(keras.Model):
         if objective.posterior is None:
             self.means["nll_bound"].update_state(objective.bound)
         else:
-            kl = objective.posterior.kl()
-            self._update_bound(objective.bound - kl_weight * kl, kl)
+            charged = kl_weight * charged_kl(objective.posterior, self.free_bits)
+            self._update_bound(objective.bound - charged, objective.posterior.kl())
 
     def _update_bound(self, reconstruction: tf.Tensor, kl: tf.Tensor) -> None:
         self.means["nll_bound"].update_state(reconstruction + kl)

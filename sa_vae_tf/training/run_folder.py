@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sa_vae_tf.errors import DISK_FULL, UserError
-from sa_vae_tf.training.config import Config, from_flagfile, to_flagfile
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.flags import from_flagfile, to_flagfile
 
 
 def write_atomically(path: Path, text: str) -> None:

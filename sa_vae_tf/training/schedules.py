@@ -6,11 +6,16 @@ import keras
 import tensorflow as tf
 
 
-def kl_weight(step: tf.Tensor, start: float, warmup_steps: float) -> tf.Tensor:
-    """Returns the weight of the KL term at a step: linear from `start` to one over `warmup_steps` (section 4.2)."""
+def kl_weight(step: tf.Tensor, start: float, warmup_steps: float, cycle_steps: float = 0.0) -> tf.Tensor:
+    """Returns the weight of the KL term at a step.
+
+    It grows linearly from `start` to one over `warmup_steps` (section 4.2), and where `cycle_steps` is not zero begins
+    anew after each so many steps (Fu et al. 2019, Cyclical annealing schedule).
+    """
     if warmup_steps == 0:
         return tf.constant(1.0)
-    done = tf.cast(step, tf.float32) / warmup_steps
+    step = tf.cast(step, tf.float32)
+    done = (tf.math.floormod(step, cycle_steps) if cycle_steps else step) / warmup_steps
     return tf.where(done < 1.0, start + (1.0 - start) * done, 1.0)
 
 

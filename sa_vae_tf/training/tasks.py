@@ -5,46 +5,65 @@ To add a data set or a model, add a task here; nothing else in training or evalu
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 
 from sa_vae_tf.data import synthetic
 from sa_vae_tf.data.pipeline import Split
+from sa_vae_tf.data.published import prepare_published
+from sa_vae_tf.data.sequences import SequenceSplit
+from sa_vae_tf.data.text import prepare_files
+from sa_vae_tf.data.vocabulary import PAD, Vocabulary
+from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
-from sa_vae_tf.models import LSTMEncoder, SyntheticGenerator
+from sa_vae_tf.models import DILATIONS, DilatedCNNDecoder, LSTMDecoder, LSTMEncoder, SyntheticGenerator
 from sa_vae_tf.training.config import Config
+
+
+class Data(NamedTuple):
+    """A corpus: its splits by name, and of text the words it knows."""
+
+    splits: Mapping[str, Split | SequenceSplit]
+    vocabulary: Vocabulary | None = None
 
 
 class Task(NamedTuple):
     """A corpus and the models that fit it.
 
     Attributes:
-      splits: function (config) -> splits by name: train, validation, test.
-      encoder: function (config) -> encoder.
-      decoder: function (config) -> decoder, without latent variable where the method has none.
+      data: function (config, names of splits, vocabulary file of a run or None) -> `Data` with at least these splits.
+      encoder: function (config, vocabulary) -> encoder.
+      decoder: function (config, vocabulary) -> decoder, without latent variable where the method has none.
+      tokens: function (batch of examples) -> number of tokens predicted in each, [batch]; None where no perplexity
+        is wanted.
     """
 
-    splits: Callable[[Config], dict[str, Split]]
-    encoder: Callable[[Config], keras.Model]
-    decoder: Callable[[Config], keras.Model]
+    data: Callable[[Config, Sequence[str], Path | None], Data]
+    encoder: Callable[[Config, Vocabulary | None], keras.Model]
+    decoder: Callable[[Config, Vocabulary | None], keras.Model]
+    tokens: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+
+def _latent_dim(config: Config) -> int:
+    return config.latent_dim if METHODS[config.method].latent else 0
 
 
 def _data_seed(config: Config) -> int:
     return config.data_seed or config.seed
 
 
-def _synthetic_splits(config: Config) -> dict[str, Split]:
+def _synthetic_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
     builder = synthetic.builder(_data_seed(config), config.num_examples, config.data_dir or None)
     # The corpus is small: kept in memory, it is read from disk once.
-    examples = {
-        name: builder.as_dataset(split=name).map(lambda example: example["tokens"]).cache() for name in synthetic.SPLITS
-    }
-    return {name: Split(examples[name], builder.info.splits[name].num_examples) for name in synthetic.SPLITS}
+    examples = {name: builder.as_dataset(split=name).map(lambda example: example["tokens"]).cache() for name in names}
+    return Data({name: Split(examples[name], builder.info.splits[name].num_examples) for name in names})
 
 
-def _synthetic_encoder(config: Config) -> keras.Model:
+def _synthetic_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
     return LSTMEncoder(
         synthetic.VOCABULARY_SIZE,
         config.embedding_dim,
@@ -55,14 +74,14 @@ def _synthetic_encoder(config: Config) -> keras.Model:
     )
 
 
-def _synthetic_decoder(config: Config) -> keras.Model:
+def _synthetic_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
     if config.generator == "oracle":
         return synthetic.oracle(_data_seed(config))
     return SyntheticGenerator(
         synthetic.VOCABULARY_SIZE,
         config.embedding_dim,
         config.units,
-        config.latent_dim if METHODS[config.method].latent else 0,
+        _latent_dim(config),
         config.dropout,
         config.initial_range,
         config.latent_range,
@@ -70,4 +89,85 @@ def _synthetic_decoder(config: Config) -> keras.Model:
     )
 
 
-TASKS = {"synthetic": Task(_synthetic_splits, _synthetic_encoder, _synthetic_decoder)}
+def _text_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
+    flags = {"train": "train_file", "validation": "val_file", "test": "test_file"}
+    files = {name: getattr(config, flags[name]) for name in names}
+    if all(files.values()) or not config.corpus:
+        missing = [name for name in names if not files[name]]
+        if missing:
+            raise UserError(f"--{flags[missing[0]]}: expected a text file, there is none for the {missing[0]} split")
+        vocab_file = str(vocabulary_file or config.vocab_file)
+        if not vocab_file:
+            files["train"] = config.train_file  # The vocabulary is made from it.
+        corpus = prepare_files(
+            *(files.get(name, "") for name in flags),
+            vocab_file=vocab_file,
+            vocab_size=config.vocab_size,
+            min_count=config.min_count,
+            max_length=config.max_length,
+            data_dir=config.data_dir or None,
+        )
+    else:
+        corpus = prepare_published(
+            config.corpus,
+            vocab_file=config.vocab_file,
+            max_length=config.max_length,
+            data_dir=config.data_dir or None,
+            manual_dir=config.manual_dir,
+        )
+    if vocabulary_file and Vocabulary.read(vocabulary_file) != corpus.vocabulary:
+        raise UserError(f"{vocabulary_file}: the run has another vocabulary than this text was read with")
+    for name in names:
+        if not corpus.statistics[name]["known_words"]:
+            raise UserError(f"{files[name] or config.corpus}: the vocabulary knows none of its words")
+    splits = {name: split.padded_to(config.length_multiple) for name, split in corpus.splits.items()}
+    return Data(splits, corpus.vocabulary)
+
+
+def _text_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
+    assert vocabulary is not None
+    return LSTMEncoder(
+        len(vocabulary),
+        config.embedding_dim,
+        config.units,
+        config.latent_dim,
+        config.initial_range,
+        padding=PAD,
+        kernels=config.kernels,
+        seed=2 * config.seed,
+    )
+
+
+def _text_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
+    assert vocabulary is not None
+    common: dict[str, Any] = {
+        "latent_dim": _latent_dim(config),
+        "dropout_rate": config.dropout,
+        "word_dropout_rate": config.word_dropout,
+        "initial_range": config.initial_range,
+        "padding": PAD,
+        "unknown": vocabulary.unknown_id,
+        "kernels": config.kernels,
+        "seed": 2 * config.seed + 1,
+    }
+    if config.decoder == "lstm":
+        return LSTMDecoder(len(vocabulary), config.embedding_dim, config.units, **common)
+    return DilatedCNNDecoder(
+        len(vocabulary),
+        config.embedding_dim,
+        config.cnn_channels,
+        config.cnn_internal_channels,
+        DILATIONS[config.cnn_size],
+        **common,
+    )
+
+
+def _words_and_end(tokens: tf.Tensor) -> tf.Tensor:
+    """Counts all but `<s>` and padding: `</s>` is predicted, and counts (section 5.1)."""
+    return tf.math.count_nonzero(tokens[:, 1:] != PAD, 1)
+
+
+TASKS = {
+    "synthetic": Task(_synthetic_data, _synthetic_encoder, _synthetic_decoder),
+    "text": Task(_text_data, _text_encoder, _text_decoder, _words_and_end),
+}

@@ -7,6 +7,9 @@ import sys
 
 import keras
 
+from sa_vae_tf.data.text import VOCABULARY_FILE
+from sa_vae_tf.data.vocabulary import Vocabulary
+from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.build import build_model, select_device
 from sa_vae_tf.training.callbacks import (
     EpochFigures,
@@ -15,8 +18,9 @@ from sa_vae_tf.training.callbacks import (
     SkippedSteps,
     TensorBoard,
 )
-from sa_vae_tf.training.checkpoints import Checkpoints
+from sa_vae_tf.training.checkpoints import Checkpoints, writing
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 from sa_vae_tf.training.tasks import TASKS
@@ -41,10 +45,11 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     keras.utils.set_random_seed(config.seed)
     run = RunFolder(config.run_dir or config.default_run_dir)
     run.open_for_training(config)
-    splits = TASKS[config.data].splits(config)
-    training, validation = splits["train"], splits["validation"].take(config.max_eval_examples)
+    data = TASKS[config.data].data(config, ("train", "validation"), None)
+    _keep_vocabulary(run, data.vocabulary)
+    training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
-    model = build_model(config, steps_per_epoch)
+    model = build_model(config, data.vocabulary, steps_per_epoch)
     rule = LearningRateRule(
         config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate, steps_per_epoch
     )
@@ -61,6 +66,8 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
         last = 0
     if not resumed:
+        if config.encoder_init:
+            start_encoder(model, config, data.vocabulary)
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
@@ -88,6 +95,18 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         if model.stop_training:
             break
     return run
+
+
+def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:
+    """Writes the vocabulary into the folder, where whatever comes later finds it, or checks that it is the same."""
+    if vocabulary is None:
+        return
+    path = run.path / VOCABULARY_FILE
+    if not (path.exists() and run.is_begun()):
+        with writing(path):
+            vocabulary.write(path)
+    elif Vocabulary.read(path) != vocabulary:
+        raise UserError(f"--run_dir={run.path} holds a run with another vocabulary: choose another --run_dir")
 
 
 def _fits(step: int, last: int, steps_per_epoch: int) -> list[tuple[int, int, int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sa_vae_tf.analysis.table1 import GENERATORS, PRIOR_SAMPLES, ROWS, row_config, to_markdown, write
-from sa_vae_tf.training.config import from_flagfile
+from sa_vae_tf.training.flags import from_flagfile
 
 FLAGS = str(Path(__file__).parents[2] / "synthetic.flags")
 

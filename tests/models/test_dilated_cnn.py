@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, negative_elbo, refine
-from sa_vae_tf.models.dilated_cnn import SIZES, DilatedCNNContext, DilatedCNNDecoder
+from sa_vae_tf.models.dilated_cnn import DILATIONS, DilatedCNNContext, DilatedCNNDecoder
 from tests.inference.toy import relative_error
 from tests.models import numpy_lstm
 
 BATCH, VOCABULARY, EMBEDDING, CHANNELS, INTERNAL, LATENT, LENGTH = 3, 7, 4, 6, 5, 2, 12
-DILATIONS = (1, 2, 1)
+TINY = (1, 2, 1)
 PAD = 0
 rng = np.random.default_rng(0)
 TOKENS = rng.integers(1, VOCABULARY, [BATCH, LENGTH])
@@ -22,7 +22,7 @@ Z = tf.constant(rng.normal(size=[BATCH, LATENT]))
 CLOSE: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
-def make(latent=LATENT, vocabulary=VOCABULARY, dilations=DILATIONS, dtype="float64", **options) -> DilatedCNNDecoder:
+def make(latent=LATENT, vocabulary=VOCABULARY, dilations=TINY, dtype="float64", **options) -> DilatedCNNDecoder:
     """Returns a decoder with weights of order one and biases that are not zero."""
     decoder = DilatedCNNDecoder(
         vocabulary, EMBEDDING, CHANNELS, INTERNAL, dilations, latent, dtype=dtype, initial_range=1.0, **options
@@ -76,8 +76,8 @@ def test_without_latent_variable_has_no_weights_for_it():
 
 @pytest.mark.parametrize(("size", "receptive_field"), [("small", 15), ("medium", 63), ("large", 125)])
 def test_reads_the_receptive_field_of_the_paper_and_nothing_else(size, receptive_field):
-    decoder, steps = make(dilations=SIZES[size]), receptive_field + 3
-    assert receptive_field == 1 + 2 * sum(SIZES[size])
+    decoder, steps = make(dilations=DILATIONS[size]), receptive_field + 3
+    assert receptive_field == 1 + 2 * sum(DILATIONS[size])
     for block in decoder.blocks:
         # No ReLU holds anything back, so that what is reached is all that any weights can reach.
         block.narrow_bias.assign(tf.fill([INTERNAL], 1e6))
@@ -144,7 +144,7 @@ def test_dropout_of_words_and_in_every_block():
     )
     # A block whose last kernel is the only one that is not zero still drops, and no two blocks drop the same.
     drops = []
-    for k in range(len(DILATIONS)):
+    for k in range(len(TINY)):
         for j, block in enumerate(decoder.blocks):
             block.narrow_kernel.assign(tf.zeros_like(block.narrow_kernel))
             block.dilated_kernel.assign(tf.zeros_like(block.dilated_kernel))
@@ -255,10 +255,10 @@ def test_float32_is_near_float64():
     np.testing.assert_allclose(likelihood(decoder, TOKENS, z), expected, rtol=5e-6)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", DILATIONS)
 @pytest.mark.parametrize("width", [16, 256])
 def test_initial_weights_keep_the_scale_at_every_depth_and_width(size, width):
-    decoder = DilatedCNNDecoder(50, width, 2 * width, width, SIZES[size], 0, seed=3)
+    decoder = DilatedCNNDecoder(50, width, 2 * width, width, DILATIONS[size], 0, seed=3)
     context = decoder.prepare(tf.constant(rng.integers(0, 50, [4, 200])))
     scale = np.std(decoder.states(None, context)) / np.std(context.projected)
     # The blocks add about as much as they start from: root 2, and what three blocks differ from their expectation.
@@ -266,7 +266,7 @@ def test_initial_weights_keep_the_scale_at_every_depth_and_width(size, width):
 
 
 def test_initial_weights_are_of_the_seed():
-    make_one = functools.partial(DilatedCNNDecoder, 50, 8, 16, 8, DILATIONS, 4, initial_range=0.3)
+    make_one = functools.partial(DilatedCNNDecoder, 50, 8, 16, 8, TINY, 4, initial_range=0.3)
     first, same, other = make_one(seed=1), make_one(seed=1), make_one(seed=2)
     for variable, again, another in zip(first.weights, same.weights, other.weights, strict=True):
         np.testing.assert_array_equal(variable, again)

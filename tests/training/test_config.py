@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import config as module
-from sa_vae_tf.training.config import Config, from_flagfile, from_flags, to_flagfile
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.flags import define_flags, from_flagfile, from_flags, to_flagfile
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # Settings whose text or number must have more than its type.
@@ -22,7 +23,10 @@ PARTICULAR = {
     "svi_steps": st.integers(0, 1000),  # As many weights are made of a word.
     "svi_steps_schedule": st.sampled_from(["", "10:10,15:5", "3:0", " 1:2 , 2:1"]).map(str.strip),
     "bound_weights": st.sampled_from(["final", "ends", "uniform"]),
+    "word_dropout": st.floats(0, 1),
+    "kl_warmup_epochs": st.just(0.0),
 }
+TEXT = {"data": "text", "train_file": "train.txt", "val_file": "val.txt"}
 
 
 def values_of(field: dataclasses.Field) -> st.SearchStrategy:
@@ -41,7 +45,11 @@ def values_of(field: dataclasses.Field) -> st.SearchStrategy:
 
 @st.composite
 def configs(draw) -> Config:
-    values = {name: draw(values_of(field)) for name, field in FIELDS.items()}
+    data = draw(st.sampled_from(FIELDS["data"].metadata["choices"]))
+    values = {
+        name: draw(values_of(field)) if field.metadata["data"] in ("", data) else field.default
+        for name, field in FIELDS.items()
+    } | {"data": data}
     try:
         return Config(**values)
     except UserError:
@@ -51,7 +59,7 @@ def configs(draw) -> Config:
 
 def parse(*arguments: str) -> Config:
     values = flags.FlagValues()
-    module.define_flags(values)
+    define_flags(values)
     assert values(["program", *arguments]) == ["program"]
     return from_flags(values)
 
@@ -75,10 +83,13 @@ OTHER = {
     "latent_dim": 2,
     "svi_steps_schedule": "2:3",
     "bound_weights": "ends",
-    "run_dir": "elsewhere",
-    "data_dir": "elsewhere",
     "dropout": 0.5,
+    "word_dropout": 0.5,
     "svi_momentum": 0.25,
+    **dict.fromkeys(
+        ("run_dir", "data_dir", "manual_dir", "train_file", "val_file", "test_file", "vocab_file", "encoder_init"),
+        "elsewhere",
+    ),
 }
 
 
@@ -92,45 +103,57 @@ def another(name: str):
     return not field.default if isinstance(field.default, bool) else field.default + 1
 
 
+def base_of(name: str) -> dict[str, str]:
+    """Returns settings with which this one has a meaning."""
+    return TEXT if FIELDS[name].metadata["data"] == "text" else {}
+
+
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_flag_after_the_flag_file_overrides_it(name, tmp_path):
     path = tmp_path / "some.flags"
-    path.write_text(f"--{name}={FIELDS[name].default}\n--seed=9\n" if name != "seed" else "--seed=9\n")
+    first = base_of(name).get(name, FIELDS[name].default)
+    settings = {**base_of(name), name: first} if name != "seed" else {"seed": 9}
+    path.write_text("".join(f"--{key}={value}\n" for key, value in settings.items()))
     value = another(name)
     assert getattr(parse(f"--flagfile={path}", f"--{name}={value}"), name) == value
-    assert getattr(parse(f"--{name}={value}", f"--flagfile={path}"), name) != value or value == FIELDS[name].default
+    assert getattr(parse(f"--{name}={value}", f"--flagfile={path}"), name) != value or value == first
 
 
 def test_a_run_goes_on_with_other_settings_that_change_no_step():
     for name in FIELDS:
-        differing = Config().differing(dataclasses.replace(Config(), **{name: another(name)}))
-        if name in module.FREE_TO_CHANGE or another(name) == FIELDS[name].default:
+        base = Config(**base_of(name))
+        differing = base.differing(dataclasses.replace(base, **{name: another(name)}))
+        if name in module.FREE_TO_CHANGE or another(name) == getattr(base, name):
             assert differing == []
         else:
-            assert differing == [f"--{name} is {FIELDS[name].default} there and {another(name)} here"]
+            assert differing == [f"--{name} is {getattr(base, name)} there and {another(name)} here"]
 
 
 def test_default_folder():
     assert parse("--method=vae", "--seed=3").run_dir == "runs/synthetic-oracle-vae-3"
     assert parse("--run_dir=a").run_dir == "a"
+    assert Config(**TEXT, method="svi").default_run_dir == "runs/text-lstm-svi-1"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         *[
-            ({name: field.metadata["low"] - 1}, rf"^--{name}=-?\d.*: expected at least {field.metadata['low']}$")
+            (
+                {**base_of(name), name: field.metadata["low"] - 1},
+                rf"^--{name}=-?\d.*: expected at least {field.metadata['low']}$",
+            )
             for name, field in FIELDS.items()
             if field.metadata["low"] is not None
         ],
         *[
-            ({name: value}, f"^--{name}={value}: expected a finite number$")
+            ({**base_of(name), name: value}, f"^--{name}={value}: expected a finite number$")
             for name, field in FIELDS.items()
             if isinstance(field.default, float)
             for value in (math.nan, math.inf, -math.inf)
         ],
         *[
-            ({name: "other"}, f"^--{name}=other: expected one of .*{field.default}")
+            ({**base_of(name), name: "other"}, f"^--{name}=other: expected one of .*{field.default}")
             for name, field in FIELDS.items()
             if field.metadata["choices"]
         ],
@@ -149,6 +172,14 @@ def test_default_folder():
             for text in ("last", "1,1", "1,1,1,1", "1,1,-1", "1,1,nan", "1,1,inf", "")
         ],
         ({"bound_weights": "1,1,1", "svi_steps": 2, "svi_steps_schedule": "3:1"}, "^--bound_weights=1,1,1: .* or 2 w"),
+        ({**TEXT, "word_dropout": 1.5}, r"^--word_dropout=1.5: expected a number in \[0, 1\]$"),
+        ({"kl_cycle_epochs": 2, "kl_warmup_epochs": 3}, "^--kl_cycle_epochs=2: expected 0, or at least --kl_warmup_ep"),
+        ({"decoder": "cnn"}, "^--decoder=cnn: has a meaning for --data=text alone, not --data=synthetic$"),
+        ({**TEXT, "num_examples": 7}, "^--num_examples=7: has a meaning for --data=synthetic alone, not --data=text$"),
+        ({"data": "text"}, "^--data=text: expected --train_file, or --corpus"),
+        ({"data": "text", "train_file": "a"}, "^--train_file=a: expected --val_file besides$"),
+        ({"data": "text", "val_file": "a"}, "^--data=text: expected --train_file"),
+        ({**TEXT, "encoder_init": "a", "method": "svi"}, "^--encoder_init=a: --method=svi has no encoder$"),
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
     ],
 )

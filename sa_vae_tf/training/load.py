@@ -1,0 +1,68 @@
+"""A trained model from its run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from sa_vae_tf.data.text import VOCABULARY_FILE
+from sa_vae_tf.data.vocabulary import Vocabulary
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.models import LSTMDecoder
+from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.checkpoints import Checkpoints
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.run_folder import RunFolder
+
+
+class Loaded(NamedTuple):
+    """A run's settings, its model with the weights that were best on the validation bound, and the words it knows."""
+
+    config: Config
+    model: LatentVariableModel
+    vocabulary: Vocabulary | None
+    vocabulary_file: Path | None
+
+
+def load_best(run: RunFolder) -> Loaded:
+    """Loads the model of a run.
+
+    Raises:
+      UserError: if there is no run or no checkpoint that can be read.
+    """
+    config = run.read_config()
+    select_device(config)
+    file = run.path / VOCABULARY_FILE
+    vocabulary_file = file if file.exists() else None
+    if config.data == "text" and not vocabulary_file:
+        raise UserError(f"--run_dir={run.path}: no {VOCABULARY_FILE} there; train the run first")
+    vocabulary = Vocabulary.read(file) if vocabulary_file else None
+    model = build_model(config, vocabulary)
+    if not Checkpoints(run, model).restore_best():
+        raise UserError(f"--run_dir={run.path}: no checkpoint yet; train the run first")
+    # As many refinement steps as in the epoch that the checkpoint is from.
+    steps = {line["step"]: line["svi_steps"] for line in run.read_metrics()}
+    model.steps = steps.get(int(model.step), config.steps_at(0))
+    return Loaded(config, model, vocabulary, vocabulary_file)
+
+
+def start_encoder(model: LatentVariableModel, config: Config, vocabulary: Vocabulary | None) -> None:
+    """Takes the encoder's embedding and LSTM from a trained language model (+ INIT of Table 2).
+
+    Raises:
+      UserError: if --encoder_init does not name the run of a language model that fits.
+    """
+    flag = f"--encoder_init={config.encoder_init}"
+    loaded = load_best(RunFolder(config.encoder_init))
+    decoder = loaded.model.decoder
+    if loaded.config.method != "lm" or not isinstance(decoder, LSTMDecoder):
+        raise UserError(f"{flag}: expected the run folder of --method=lm --decoder=lstm")
+    if loaded.vocabulary != vocabulary:
+        raise UserError(f"{flag}: the language model has another vocabulary")
+    for name in ("embedding_dim", "units"):
+        theirs, ours = getattr(loaded.config, name), getattr(config, name)
+        if theirs != ours:
+            raise UserError(f"{flag}: the language model has --{name}={theirs}, expected {ours}")
+    assert model.encoder is not None
+    model.encoder.start_from(decoder)
