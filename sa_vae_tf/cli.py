@@ -3,40 +3,50 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
+import re
+import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
-import absl.logging
 from absl import app, flags
 
 from sa_vae_tf.errors import DISK_FULL, TrainingDiverged, UserError
-
-
-@contextlib.contextmanager
-def _without_standard_error() -> Iterator[None]:
-    kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-# Every command would start with notes on TensorFlow's build, some of them written before it reads any setting.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with _without_standard_error():
-    import tensorflow as tf
+from sa_vae_tf.messages import program, set_up_logging
 
 WRONG_FLAGS = 2
 FAILED = 1
 DIVERGED = 3
 INTERRUPTED = 130
+
+_STANDARD_ERROR = os.dup(2)
+
+
+@contextlib.contextmanager
+def _without_standard_error() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(_STANDARD_ERROR, 2)
+
+
+def _interrupted_at_start(number, frame) -> NoReturn:
+    os.write(_STANDARD_ERROR, f"{program()}: error: interrupted\n".encode())
+    os._exit(INTERRUPTED)
+
+
+# The imports that follow take seconds, and libraries may catch a KeyboardInterrupt that is raised in them. A process
+# that has been told to ignore the signal goes on ignoring it.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _interrupted_at_start)
+
+# Every command would start with notes on TensorFlow's build, some of them written before it reads any setting.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with _without_standard_error():
+    import tensorflow as tf
 
 
 def run(main: Callable[[], None]) -> None:
@@ -49,8 +59,8 @@ def run(main: Callable[[], None]) -> None:
     def guarded(argv: Sequence[str]) -> None:
         set_up_logging()
         try:
-            if len(argv) > 1:
-                raise UserError(f"unexpected argument {argv[1]!r}: flags are written --name=value")
+            if signal.getsignal(signal.SIGINT) is _interrupted_at_start:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)
@@ -67,28 +77,66 @@ def run(main: Callable[[], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
-def set_up_logging() -> None:
-    """Shows this package's messages, with the name of the program, and only the errors of the libraries."""
-    absl.logging.set_verbosity(absl.logging.ERROR)  # the libraries'; ours is below
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"{_program()}: %(levelname)s: %(message)s"))
-    logger = logging.getLogger("sa_vae_tf")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
 def _parse(argv: Sequence[str]) -> list[str]:
+    files = {name: _flags_in(name) for name in _flag_files(argv)}
     try:
-        return flags.FLAGS(list(argv))
+        rest = flags.FLAGS(list(argv))
+    except SystemExit:
+        sys.exit(0)  # absl shows the help and ends with 1.
+    except flags.UnrecognizedFlagError as error:
+        _fail(_origin(error.flagname, files) + str(error), WRONG_FLAGS)
+    except flags.IllegalFlagValueError as error:
+        given = str(error).removeprefix("flag --").removesuffix(f": {error.__context__}")
+        _fail(f"{_origin(given, files)}--{_expected(given, missing=error.__context__ is None)}", WRONG_FLAGS)
+    except (flags.Error, ValueError) as error:  # A plain ValueError says that --noflag takes no value.
+        _fail(str(error), WRONG_FLAGS)
+    if len(rest) > 1:
+        _fail(f"{_origin(rest[1], files)}unexpected argument {rest[1]!r}: flags are written --name=value", WRONG_FLAGS)
+    return rest
+
+
+def _flag_files(argv: Sequence[str]) -> list[str]:
+    """Returns the names given as --flagfile=name or --flagfile name."""
+    found = zip(argv, [*argv[1:], ""], strict=True)
+    matches = [(re.fullmatch("--?flagfile(=(.*))?", argument), following) for argument, following in found]
+    return [match[2] if match[1] else following for match, following in matches if match]
+
+
+def _flags_in(name: str) -> list[str]:
+    """Returns the lines of a flag file and of those that it names, without comments."""
+    wanted = "expected a file with a flag on each line"
+    if not name:
+        _fail(f"--flagfile=: {wanted}", WRONG_FLAGS)
+    try:
+        lines = flags.FLAGS.read_flags_from_files([f"--flagfile={name}"], force_gnu=False)
     except flags.CantOpenFlagFileError as error:
         cause = error.__context__
         assert isinstance(cause, OSError)
-        _fail(f"--flagfile={cause.filename}: {cause.strerror}; expected a file with a flag on each line", WRONG_FLAGS)
+        _fail(f"--flagfile={cause.filename}: {cause.strerror}; {wanted}", WRONG_FLAGS)
     except UnicodeDecodeError as error:
-        _fail(f"--flagfile: expected a text file with a flag on each line ({error})", WRONG_FLAGS)
-    except flags.Error as error:
-        _fail(str(error), WRONG_FLAGS)
+        _fail(f"--flagfile={name}: expected a text file with a flag on each line ({error})", WRONG_FLAGS)
+    if not lines:
+        _fail(f"--flagfile={name}: there is no flag in it; {wanted}", WRONG_FLAGS)
+    return lines
+
+
+def _origin(given: str, files: Mapping[str, list[str]]) -> str:
+    """Returns what to put before a message about a flag, 'name' or 'name=value': the flag file that it is in."""
+    for name, lines in files.items():
+        if any(re.match(f"{re.escape(given)}(=|$)", line.lstrip("-")) for line in lines):
+            return f"--flagfile={name}: "
+    return ""
+
+
+def _expected(given: str, missing: bool) -> str:
+    """Returns what a flag 'name=value' that was refused, or is missing, should have been."""
+    name = given.split("=")[0]
+    if missing:
+        return f"{name}: expected a value"
+    parser = flags.FLAGS[name].parser
+    if isinstance(parser, flags.EnumParser):
+        return f"{given}: expected one of {', '.join(parser.enum_values)}"
+    return f"{given}: expected {parser.syntactic_help or 'true or false'}"
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
@@ -103,9 +151,5 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"{_program()}: error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program()}: error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
-
-
-def _program() -> str:
-    return Path(sys.argv[0]).name

@@ -1,8 +1,14 @@
 """How scripts end: exit status and one line on standard error, or a traceback where the fault is ours."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+
+from tests.launcher import ROOT
 
 SCRIPT = """
 import errno
@@ -74,3 +80,21 @@ def test_all_else_shows_where_it_came_from(run, code):
 def test_log_lines_name_the_script_and_their_level(run):
     code = "import logging; logging.getLogger('sa_vae_tf.x').warning('%s is damaged', 'ckpt-3')"
     assert run(f"--code={code}") == (0, "", "some_script.py: WARNING: ckpt-3 is damaged\n")
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_interrupted_while_it_imports(ignored, tmp_path):
+    # In TensorFlow's place, a module that says when it is imported and takes the time that TensorFlow takes.
+    (tmp_path / "tensorflow.py").write_text("import time\nopen('begun', 'w')\ntime.sleep(2)\n")
+    ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" if ignored else ""
+    (tmp_path / "some_script.py").write_text(ignore + "from sa_vae_tf import cli\n")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    process = subprocess.Popen(
+        [sys.executable, "some_script.py"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate()[1] == ("" if ignored else "some_script.py: error: interrupted\n")
+    assert process.returncode == (0 if ignored else 130)

@@ -7,8 +7,8 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
-from sa_vae_tf.cli import set_up_logging
 from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.messages import set_up_logging
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train

@@ -30,11 +30,15 @@ def run_dir(launcher, data_dir, tmp_path_factory):
     ("script", "arguments", "parts"),
     [
         ("train", ["--no_such_flag=3"], ["no_such_flag"]),
-        ("train", ["--method=gan"], ["--method=gan", "lm|vae|svi|vae_svi|vae_svi_kl|sa_vae"]),
+        ("train", ["--method=gan"], ["--method=gan: expected one of lm, vae, svi, vae_svi, vae_svi_kl, sa_vae\n"]),
         ("train", ["--svi_steps=-1"], ["--svi_steps=-1", "at least 0"]),
-        ("train", ["--svi_steps=two"], ["--svi_steps=two"]),
-        ("train", ["--svi_rate_mean=abc"], ["--svi_rate_mean=abc", "float"]),
+        ("train", ["--svi_steps=two"], ["error: --svi_steps=two: expected an integer\n"]),
+        ("train", ["--svi_rate_mean=abc"], ["error: --svi_rate_mean=abc: expected a number\n"]),
         ("train", ["--svi_rate_mean=nan"], ["--svi_rate_mean=nan", "expected a finite number"]),
+        ("train", ["--jit_compile=maybe"], ["error: --jit_compile=maybe: expected true or false\n"]),
+        ("train", ["--nojit_compile=3"], ["--nojit_compile=3 does not take an argument"]),
+        ("train", ["--flagfile="], ["--flagfile=: expected a file with a flag on each line"]),
+        ("train", ["--flagfile"], ["--flagfile=: expected a file with a flag on each line"]),
         ("train", ["--flagfile=/no/such.flags"], ["--flagfile=/no/such.flags", "No such file", "expected"]),
         ("train", ["--flagfile=/"], ["--flagfile=/: Is a directory"]),
         ("train", ["vae"], ["unexpected argument 'vae'", "--name=value"]),
@@ -42,10 +46,10 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         ("train", ["--run_dir=/dev/null/run"], ["--run_dir=/dev/null/run: cannot write there (Not a directory)"]),
         ("evaluate", ["--run_dir={tmp}"], ["--run_dir={tmp}: no run there", "expected the folder of a training run"]),
         ("evaluate", [], ["--run_dir"]),
-        ("evaluate", ["--run_dir={tmp}", "--iw_samples=-1"], ["--iw_samples=-1"]),
+        ("evaluate", ["--run_dir={tmp}", "--iw_samples=-1"], ["--iw_samples=-1: expected a non-negative integer"]),
         ("evaluate", ["--run_dir={tmp}", "--output=a/b.json"], ["--output=a/b.json", "expected the name of a file"]),
         ("analyze", ["--run_dir={tmp}"], ["--run_dir={tmp}: no run there"]),
-        ("benchmark", ["--config=huge"], ["--config=huge", "small|medium|paper"]),
+        ("benchmark", ["--config=huge"], ["--config=huge: expected one of small, medium, paper"]),
         ("benchmark", ["--svi_steps=-1"], ["--svi_steps=-1"]),
         ("reproduce", ["--table=2"], ["--table=2", "expected --table=1 or --figure=1"]),
         ("reproduce", ["--table=1", "--figure=1"], ["--table=1 --figure=1"]),
@@ -56,14 +60,23 @@ def test_wrong_flags(script, arguments, parts, launcher, tmp_path):
     assert_one_line(launcher.run(f"bin/{script}.py", *fill(arguments)), 2, f"{script}.py: error: ", *fill(parts))
 
 
-def test_a_flag_file_with_an_unknown_flag(launcher, tmp_path):
-    (tmp_path / "some.flags").write_text("# A comment.\n--no_such_flag=3\n")
-    assert_one_line(launcher.run("bin/train.py", f"--flagfile={tmp_path}/some.flags"), 2, "no_such_flag")
-
-
-def test_a_flag_file_that_is_no_text(launcher, tmp_path):
-    (tmp_path / "some.flags").write_bytes(b"\xff\xfe--seed=3\n")
-    assert_one_line(launcher.run("bin/train.py", f"--flagfile={tmp_path}/some.flags"), 2, "--flagfile: expected a text")
+@pytest.mark.parametrize(
+    ("contents", "message"),
+    [
+        (b"# A comment.\n--no_such_flag=3\n", "Unknown command line flag 'no_such_flag'"),
+        (b"--seed=3\n--svi_steps=two\n", "--svi_steps=two: expected an integer"),
+        (b"--seed=3\nsvi_steps=3\n", "unexpected argument 'svi_steps=3': flags are written --name=value"),
+        (b"", "there is no flag in it"),
+        (b"# Comments alone.\n\n", "there is no flag in it"),
+        (b"\xff\xfe--seed=3\n", "expected a text file"),
+    ],
+)
+@pytest.mark.parametrize("given", ["--flagfile={path}", "--flagfile {path}"])
+def test_what_is_wrong_in_a_flag_file_names_the_file(contents, message, given, launcher, tmp_path):
+    path = tmp_path / "some.flags"
+    path.write_bytes(contents)
+    ended = launcher.run("bin/train.py", "--units=3", *given.format(path=path).split())
+    assert_one_line(ended, 2, f"train.py: error: --flagfile={path}: {message}")
 
 
 def test_no_gpu(launcher, tmp_path, monkeypatch):
@@ -100,10 +113,21 @@ def test_no_checkpoint(launcher, run_dir, tmp_path):
     assert_one_line(ended, 2, f"--run_dir={tmp_path}: no checkpoint yet; train the run first")
 
 
-def test_help_lists_the_settings(launcher):
-    ended = launcher.run("bin/train.py", "--help")
-    assert "--svi_rate_log_variance" in ended.stdout
-    assert ended.stderr == ""
+@pytest.mark.parametrize(
+    ("script", "flag", "listed"),
+    [
+        ("train", "--help", "--svi_rate_log_variance"),
+        ("train", "--helpfull", "--svi_rate_log_variance"),
+        ("evaluate", "--help", "--iw_samples"),
+        ("analyze", "--help", "--compare"),
+        ("reproduce", "--help", "--output_dir"),
+        ("benchmark", "--help", "--repeats"),
+    ],
+)
+def test_help_lists_the_flags(script, flag, listed, launcher):
+    ended = launcher.run(f"bin/{script}.py", flag)
+    assert listed in ended.stdout
+    assert (ended.status, ended.stderr) == (0, "")
 
 
 def test_a_process_of_its_own_says_no_more():
