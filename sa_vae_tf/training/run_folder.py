@@ -6,18 +6,26 @@ checkpoints/best/     the last two that were best on the validation bound
 metrics.jsonl         one line of figures an epoch
 results.json          the last evaluation
 train/, validation/   TensorBoard events
+.lock                 locked by the process that trains, whose number it holds
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import from_flagfile, to_flagfile
+
+logger = logging.getLogger(__name__)
+
+# Open until the process ends, which is when the system takes their locks away, however it ends.
+_LOCKS: list[IO[str]] = []
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -31,33 +39,80 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 class RunFolder:
-    """A folder with one run."""
+    """A folder with one run.
 
-    def __init__(self, path: str | Path):
+    Args:
+      path: of the folder.
+      flag: what messages about the folder call it.
+
+    Raises:
+      UserError: if the path is empty.
+    """
+
+    def __init__(self, path: str | Path, flag: str = "run_dir"):
+        if not str(path):
+            raise UserError(f"--{flag}: expected the folder of a training run")
         self.path = Path(path)
+        self.flag = flag
         self.flags_file = self.path / "flags.txt"
         self.metrics_file = self.path / "metrics.jsonl"
 
     def open_for_training(self, config: Config) -> None:
-        """Makes the folder, or checks that the run in it has these settings.
+        """Makes the folder, or checks that the run in it has these settings, and keeps other processes out of it.
+
+        The settings of a run that has more epochs than they ask for stay as they are.
 
         Raises:
-          UserError: if the run in the folder has other settings, or the folder cannot be written.
+          UserError: if another process trains the run, it has other settings, or the folder cannot be written.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if self.flags_file.exists() and self.is_begun():
-                differing = from_flagfile(str(self.flags_file)).differing(config)
-                if differing:
-                    raise UserError(
-                        f"--run_dir={self.path} holds a run with other settings ({'; '.join(differing)}): "
-                        "choose another --run_dir, or give the same settings to go on with it"
-                    )
-            write_atomically(self.flags_file, to_flagfile(config))
+            lock = self._lock()
+            differing = self.differing(config)
+            if differing:
+                raise UserError(
+                    f"--{self.flag}={self.path} holds a run with other settings ({'; '.join(differing)}): "
+                    f"choose another --{self.flag}, or give the same settings to go on with it"
+                )
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            if config.num_epochs < self.epochs():
+                logger.warning(
+                    "%s has %d epochs already: --num_epochs=%d leaves nothing to train",
+                    self.path,
+                    self.epochs(),
+                    config.num_epochs,
+                )
+            else:
+                write_atomically(self.flags_file, to_flagfile(config))
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
-            raise UserError(f"--run_dir={self.path}: cannot write there ({error.strerror or error})") from None
+            raise UserError(f"--{self.flag}={self.path}: cannot write there ({error.strerror or error})") from None
+
+    def _lock(self) -> IO[str]:
+        lock = (self.path / ".lock").open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read()
+            if holder != str(os.getpid()):
+                lock.close()
+                raise UserError(
+                    f"--{self.flag}={self.path} is being trained by another process (process {holder})"
+                ) from None
+        _LOCKS.append(lock)
+        return lock
+
+    def differing(self, config: Config) -> list[str]:
+        """Returns how the settings of the run in the folder, if there is one, differ from these."""
+        return self.read_config().differing(config) if self.flags_file.exists() and self.is_begun() else []
+
+    def epochs(self) -> int:
+        """Returns the number of the last epoch in metrics.jsonl, or 0."""
+        return max((line.get("epoch", 0) for line in self.read_metrics()), default=0)
 
     def is_begun(self) -> bool:
         """Whether there is anything in the folder that another run would spoil."""
@@ -69,10 +124,11 @@ class RunFolder:
         Raises:
           UserError: if there is no run in the folder.
         """
+        expected = "expected the folder of a training run"
+        if self.path.is_file():
+            raise UserError(f"--{self.flag}={self.path}: is a file; {expected}")
         if not self.flags_file.exists():
-            raise UserError(
-                f"--run_dir={self.path}: no run there (no flags.txt); expected the folder of a training run"
-            )
+            raise UserError(f"--{self.flag}={self.path}: no run there (no flags.txt); {expected}")
         return from_flagfile(str(self.flags_file))
 
     def append_metrics(self, figures: dict[str, Any]) -> None:
@@ -99,8 +155,23 @@ class RunFolder:
         if self.metrics_file.exists():
             write_atomically(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
 
+    @staticmethod
+    def check_output_name(name: str) -> None:
+        """Checks that an evaluation may be written under this name: it must not replace anything else of a run.
+
+        Raises:
+          UserError: if it is not the name of a JSON file.
+        """
+        if name != Path(name).name or not name.endswith(".json") or not name.isprintable():
+            raise UserError(f"--output={name}: expected the name of a file in the run folder, ending in .json")
+
     def write_results(self, name: str, results: dict[str, Any]) -> Path:
-        """Writes a JSON file and returns its path."""
+        """Writes a JSON file and returns its path.
+
+        Raises:
+          UserError: if the name is not that of a JSON file.
+        """
+        self.check_output_name(name)
         path = self.path / name
         write_atomically(path, json.dumps(results, indent=2) + "\n")
         return path

@@ -97,6 +97,18 @@ def test_interrupted_and_killed_within_epochs(launcher, config, undisturbed, tmp
     runs.assert_same_end(config.run_dir, undisturbed)
 
 
+def test_two_processes_do_not_train_one_run(launcher, config, undisturbed, tmp_path):
+    config = dataclasses.replace(config, run_dir=str(tmp_path / "run"))
+    first = launcher.start("bin/train.py", *runs.arguments(config))
+    wait_for(launcher, first, config, 0)
+    line = f"train.py: error: --run_dir={config.run_dir} is being trained by another process (process {first})"
+    os.kill(first, signal.SIGSTOP)
+    assert_one_line(train(launcher, config), 2, line)
+    os.kill(first, signal.SIGCONT)
+    assert launcher.wait(first).status == 0
+    runs.assert_same_end(config.run_dir, undisturbed)
+
+
 @pytest.mark.slow
 def test_killed_at_five_random_moments(launcher, data_dir, tmp_path):
     whole = runs.tiny(

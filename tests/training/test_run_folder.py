@@ -2,8 +2,14 @@
 
 import dataclasses
 import errno
+import fcntl
+import gc
 import json
 import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +60,50 @@ def test_a_folder_in_which_nothing_was_saved_takes_other_settings(tmp_path):
     assert run.read_config() == other
 
 
+def test_fewer_epochs_than_there_are_change_nothing(tmp_path, caplog):
+    config = dataclasses.replace(SETTINGS, num_epochs=5)
+    run = begun(tmp_path, config)
+    assert run.epochs() == 0
+    for epoch in (1, 2, 3):
+        run.append_metrics({"epoch": epoch, "step": 3 * epoch})
+    assert run.epochs() == 3
+    for epochs in (3, 4):
+        run.open_for_training(dataclasses.replace(config, num_epochs=epochs))
+        assert run.read_config().num_epochs == epochs
+    assert not caplog.records
+    run.open_for_training(dataclasses.replace(config, num_epochs=2))
+    assert run.read_config().num_epochs == 4
+    [record] = caplog.records
+    assert record.getMessage() == f"{tmp_path} has 3 epochs already: --num_epochs=2 leaves nothing to train"
+
+
+def test_one_process_trains_a_run_until_it_ends(tmp_path):
+    # A process that locks as `open_for_training` does, and stays; this one would take a while to import all of it.
+    code = """
+import fcntl, os, sys, time
+lock = open(sys.argv[1], "a+")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print(os.getpid(), end="", file=lock, flush=True)
+print("locked", flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
+        message = f"^--run_dir={tmp_path} is being trained by another process \\(process {other.pid}\\)$"
+        with pytest.raises(UserError, match=message):
+            RunFolder(tmp_path).open_for_training(SETTINGS)
+        assert not (tmp_path / "flags.txt").exists()
+        other.send_signal(signal.SIGKILL)
+    RunFolder(tmp_path).open_for_training(SETTINGS)
+    RunFolder(tmp_path).open_for_training(SETTINGS)  # Again in this process.
+    gc.collect()  # The lock is not that of an object.
+    assert (tmp_path / ".lock").read_text() == str(os.getpid())
+    with Path(tmp_path, ".lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -72,6 +122,13 @@ def test_a_full_disk_is_not_called_unwritable(tmp_path, monkeypatch):
 
 
 def test_no_run_there(tmp_path):
+    with pytest.raises(UserError, match="^--run_dir: expected the folder of a training run$"):
+        RunFolder("")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=f"^--run_dir={tmp_path}/file: is a file; expected the folder of a training"):
+        RunFolder(tmp_path / "file").read_config()
+    with pytest.raises(UserError, match=f"^--compare={tmp_path}: no run there"):
+        RunFolder(tmp_path, flag="compare").read_config()
     with pytest.raises(UserError, match=f"^--run_dir={tmp_path}: no run there"):
         RunFolder(tmp_path).read_config()
 
@@ -128,3 +185,16 @@ def test_results(tmp_path):
     path = RunFolder(tmp_path).write_results("results.json", {"nll_bound": 1.5, "nll_iw": None})
     assert path == tmp_path / "results.json"
     assert json.loads(path.read_text()) == {"nll_bound": 1.5, "nll_iw": None}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "flags.txt", "metrics.jsonl", "checkpoints", "train", "a/b.json", "../b.json", "/b.json", "results.JSON"],
+)
+def test_results_replace_nothing_else(tmp_path, name):
+    message = f"^--output={name}: expected the name of a file in the run folder, ending in .json$"
+    with pytest.raises(UserError, match=message):
+        RunFolder.check_output_name(name)
+    with pytest.raises(UserError, match=message):
+        RunFolder(tmp_path).write_results(name, {})
+    RunFolder.check_output_name("test.json")
