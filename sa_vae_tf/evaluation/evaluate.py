@@ -66,7 +66,7 @@ def evaluate(
     @tf.function(jit_compile=config.compiles)
     def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         inferred = model.infer(batch, svi_steps, svi_init, seed)
-        figures = {"nll_bound": inferred.bound_at(inferred.refined)}
+        figures = {"index": batch["index"], "nll_bound": inferred.bound_at(inferred.refined)}
         if task.tokens:
             figures["tokens"] = task.tokens(batch["x"])
         if inferred.refined is None or inferred.initial is None:
@@ -93,6 +93,9 @@ def evaluate(
 
     batches = [figures_of(batch) for batch in data.in_order(config.eval_batch_size)]
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    # Batches may come in an order of their own; what is estimated over all examples should not depend on it.
+    order = np.argsort(columns["index"])
+    columns = {name: values[order] for name, values in columns.items()}
     average = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items()}
     results: dict[str, Any] = {
         "nll_bound": average["nll_bound"],

@@ -1,0 +1,206 @@
+"""Text from files to figures: training, stopping and going on, evaluation, and what is wrong with a file."""
+
+import dataclasses
+import itertools
+import json
+import math
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.data.vocabulary import END, PAD, START, Vocabulary
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.evaluation import evaluate as evaluation
+from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.load import load_best
+from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.train import train
+from tests import corpora, runs
+from tests.bin.test_errors import assert_one_line
+from tests.bin.test_train import wait_for
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return corpora.write(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def language_model(files, data_dir, tmp_path_factory):
+    return train(corpora.tiny(tmp_path_factory.mktemp("lm"), data_dir, files, method="lm"), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("method", "decoder"), [*((method, "lstm") for method in METHODS), ("lm", "cnn"), ("sa_vae", "cnn")]
+)
+def test_every_method_trains_and_is_evaluated(method, decoder, files, data_dir, tmp_path):
+    run = train(corpora.tiny(tmp_path / "run", data_dir, files, method=method, decoder=decoder), verbose=0)
+    results = evaluate(run, iw_samples=2, gap_steps=2)
+    # Untrained, a model of 16 symbols gives each word about the same probability.
+    assert results["nll_bound"] == pytest.approx(results["tokens"] / 20 * math.log(16), rel=0.2)
+    assert results["perplexity_bound"] == pytest.approx(math.exp(results["nll_bound"] * 20 / results["tokens"]))
+    assert results["perplexity_iw"] == pytest.approx(math.exp(results["nll_iw"] * 20 / results["tokens"]))
+    lines = Path(files["test_file"]).read_text().splitlines()
+    assert results["tokens"] == sum(len(line.split()) + 1 for line in lines)
+    assert results["examples"] == 20
+
+
+def test_options_of_training(files, data_dir, language_model, tmp_path):
+    config = corpora.tiny(
+        tmp_path / "run", data_dir, files, method="vae", word_dropout=0.5, dropout=0.5, free_bits=0.1,
+        kl_warmup_epochs=1, kl_cycle_epochs=1, encoder_init=str(language_model.path), num_epochs=2,
+    )  # fmt: skip
+    figures = runs.figures(train(config, verbose=0).path)
+    # At the end of each epoch the warm-up begins anew.
+    assert [line["kl_weight"] for line in figures] == [pytest.approx(0.1)] * 2
+
+
+def test_encoder_starts_from_the_language_model(files, data_dir, language_model, tmp_path):
+    settings = {"method": "vae", "encoder_init": str(language_model.path), "num_epochs": 0}
+    run = train(corpora.tiny(tmp_path / "run", data_dir, files, **settings), verbose=0)
+    encoder, decoder = load_best(run).model.encoder, load_best(language_model).model.decoder
+    np.testing.assert_array_equal(encoder.recurrent_kernel, decoder.recurrent_kernel)
+    np.testing.assert_array_equal(encoder.embedding, decoder.embedding)
+    for changes, message in (
+        ({"units": 5}, "the language model has --units=4, expected 5"),
+        ({"min_count": 3, "vocab_size": 5}, "another vocabulary"),
+        ({"encoder_init": str(run.path)}, "expected the run folder of --method=lm"),
+    ):
+        config = corpora.tiny(tmp_path / f"{len(message)}", data_dir, files, **(settings | changes))
+        with pytest.raises(UserError, match=message):
+            train(config, verbose=0)
+
+
+def test_killed_within_an_epoch_and_gone_on(launcher, files, data_dir, tmp_path):
+    config = corpora.tiny(tmp_path / "whole", data_dir, files, num_epochs=3, checkpoint_steps=1, dropout=0.3)
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    killed = dataclasses.replace(config, run_dir=str(tmp_path / "killed"))
+    process = launcher.start("bin/train.py", *runs.arguments(killed))
+    wait_for(launcher, process, killed, 7)
+    os.kill(process, signal.SIGKILL)
+    assert launcher.wait(process).status == -signal.SIGKILL
+    assert launcher.run("bin/train.py", *runs.arguments(killed)).status == 0
+    runs.assert_same_end(killed.run_dir, config.run_dir)
+
+
+def test_results_do_not_depend_on_the_batch(language_model, files, data_dir, tmp_path):
+    run = train(corpora.tiny(tmp_path / "run", data_dir, files), verbose=0)
+    results = {}
+    for size, multiple in ((20, 20), (7, 5)):
+        config = dataclasses.replace(run.read_config(), eval_batch_size=size, length_multiple=multiple)
+        other = RunFolder(tmp_path / f"{size}")
+        (tmp_path / f"{size}").mkdir()
+        for path in run.path.iterdir():
+            (other.path / path.name).symlink_to(path) if path.name != "flags.txt" else None
+        (other.path / "flags.txt").write_text("".join(f"{line}\n" for line in runs.arguments(config)))
+        results[size] = evaluate(other, iw_samples=3, gap_steps=2)
+    for name in ("nll_bound", "kl", "nll_iw", "amortization_gap", "mutual_information"):
+        # Sums of a few tens of float32 in another order.
+        assert results[7][name] == pytest.approx(results[20][name], rel=1e-5, abs=1e-5), name
+
+
+class BigramDecoder(tf.Module):
+    """A language model whose probabilities are a table: those of the next word, by the last."""
+
+    def __init__(self, table: np.ndarray):
+        self.log_probabilities = tf.constant(np.log(table), tf.float32)
+
+    def prepare(self, tokens, training=False, seed=None):
+        return tokens
+
+    def negative_log_likelihood(self, z, tokens, training=False, seed=None):
+        pairs = tf.gather_nd(self.log_probabilities, tf.stack([tokens[:, :-1], tokens[:, 1:]], -1))
+        return -tf.reduce_sum(tf.where(tokens[:, 1:] == PAD, 0.0, pairs), 1)
+
+
+def test_perplexity_of_a_bigram_model_is_its_closed_form(language_model, files, monkeypatch):
+    loaded = load_best(language_model)
+    rng = np.random.default_rng(0)
+    table = rng.dirichlet(np.ones(len(loaded.vocabulary)), len(loaded.vocabulary))
+    loaded.model.decoder = BigramDecoder(table)
+    monkeypatch.setattr(evaluation, "load_best", lambda run: loaded)
+    ids = {word: number for number, word in enumerate(loaded.vocabulary.words)}
+    total, words = 0.0, 0
+    for line in Path(files["test_file"]).read_text().splitlines():
+        symbols = [START, *(ids[word] for word in line.split()), END]
+        total += sum(math.log(table[a, b]) for a, b in itertools.pairwise(symbols))
+        words += len(symbols) - 1  # <s> is not predicted
+    results = evaluate(language_model)
+    assert results["tokens"] == words
+    assert results["perplexity_bound"] == pytest.approx(math.exp(-total / words), rel=1e-5)
+
+
+def test_another_text_is_evaluated(launcher, language_model, tmp_path):
+    text = tmp_path / "other.txt"
+    text.write_text("the cat sees unheard things\nthe dog\n")
+    flags = [f"--run_dir={language_model.path}", f"--test_file={text}", "--output=other.json"]
+    ended = launcher.run("bin/evaluate.py", *flags)
+    assert ended.status == 0, ended.stderr
+    assert json.loads((language_model.path / "other.json").read_text())["tokens"] == 9
+    text.write_text("nothing known\n")
+    ended = launcher.run("bin/evaluate.py", *flags)
+    assert ended.status == 2
+    assert f"{text}: the vocabulary knows none of its words" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_run_of_another_vocabulary(launcher, files, data_dir, tmp_path):
+    config = corpora.tiny(tmp_path / "run", data_dir, files, method="lm", num_epochs=0)
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    changed = tmp_path / "train.txt"
+    changed.write_text(Path(files["train_file"]).read_text().replace("dog", "wolf"))
+    config = dataclasses.replace(config, train_file=str(changed), run_dir=config.run_dir)
+    (tmp_path / "run" / "flags.txt").write_text("".join(f"{line}\n" for line in runs.arguments(config)))
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 2
+    assert f"--run_dir={tmp_path / 'run'} holds a run with another vocabulary" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        (b"", "empty"),
+        (b"fine\n" + b"a" * 1_000_000 + b"\n", "line 2"),
+        (b"fine\nnot \xff utf-8\n", "line 2"),
+        (b"one two three four\n" * 3, "every line has more than --max_length=3 words"),
+    ],
+)
+def test_wrong_text(launcher, content, message, files, data_dir, tmp_path):
+    path = tmp_path / "train.txt"
+    if content is not None:
+        path.write_bytes(content)
+    config = corpora.tiny(tmp_path / "run", data_dir, files | {"train_file": str(path)}, max_length=3)
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 2
+    assert "Traceback" not in ended.stderr
+    last = ended.stderr.splitlines()[-1]
+    assert str(path) in last
+    assert message in last
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("the 4\nthe 5\n", "second time"), ("the 5\n", "no word has id 4"), ("the\n", "expected a word, a space and")],
+)
+def test_wrong_vocabulary(launcher, content, message, files, data_dir, tmp_path):
+    path = tmp_path / "words.dict"
+    path.write_text("<pad> 0\n<unk> 1\n<s> 2\n</s> 3\n" + content)
+    config = corpora.tiny(tmp_path / "run", data_dir, files, vocab_file=str(path))
+    assert_one_line(launcher.run("bin/train.py", *runs.arguments(config)), 2, str(path), message)
+
+
+def test_a_missing_split(launcher, language_model, files, data_dir, tmp_path):
+    without = {name: path for name, path in files.items() if name != "test_file"}
+    run = train(corpora.tiny(tmp_path / "run", data_dir, without, method="lm"), verbose=0)
+    ended = launcher.run("bin/evaluate.py", f"--run_dir={run.path}")
+    assert_one_line(ended, 2, "--test_file: expected a text file, there is none for the test split")
+
+
+def test_the_run_folder_has_the_vocabulary(language_model):
+    assert set(Vocabulary.read(language_model.path / "vocabulary.txt").words[4:]) == set(corpora.WORDS)
