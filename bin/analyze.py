@@ -10,26 +10,26 @@ from sa_vae_tf.analysis.figure1 import landscape_of
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run, into which the figures are written.", required=True)
+RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run, into which the figures are written.")
 COMPARE = flags.DEFINE_list("compare", [], "Folders of further runs to draw beside it.")
 EXAMPLE = flags.DEFINE_integer("example", 0, "Test example whose bound is drawn.", lower_bound=0)
 
 
 def main():
-    folders = [RunFolder(path) for path in [RUN_DIR.value, *COMPARE.value]]
+    folders = [RunFolder(RUN_DIR.value), *(RunFolder(path, flag=COMPARE.name) for path in COMPARE.value)]
     configs = [folder.read_config() for folder in folders]
     for folder in folders:
         if not folder.read_metrics():
-            raise UserError(f"{folder.path}: no epoch is finished yet; train the run first")
+            raise UserError(f"--{folder.flag}={folder.path}: no epoch is finished yet; train the run first")
     by_name = {_name(config): folder for config, folder in zip(configs, folders, strict=True)}
     if len(by_name) < len(folders):
         by_name = {folder.path.name: folder for folder in folders}
     output = Path(RUN_DIR.value)
-    draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
-    print(f"Learning curves: {output / 'curves.png'}")
     # One landscape holds for all runs only where they share a decoder of two latent dimensions.
     if all(config.data == "synthetic" and config.generator == "oracle" for config in configs):
         print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
+    draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
+    print(f"Learning curves: {output / 'curves.png'}")
     print(f"TensorBoard: tensorboard --logdir {output.parent}")
 
 

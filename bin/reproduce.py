@@ -1,6 +1,7 @@
-"""Reproduces a table or figure of the paper: python bin/reproduce.py --table=1 --seeds=3."""
+"""Reproduces a table or figure of the paper: python bin/reproduce.py --flagfile=synthetic.flags --table=1 --seeds=3."""
 
 import sys
+import tempfile
 from pathlib import Path
 
 from absl import flags
@@ -15,22 +16,52 @@ TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1.")
 FIGURE = flags.DEFINE_integer("figure", None, "Figure of the paper: 1.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of a table.", lower_bound=1)
 RUNS = flags.DEFINE_string("runs", "runs", "Folder of the run folders; finished runs in it are used again.")
-OUTPUT = flags.DEFINE_string("output_dir", "docs", "Folder into which the table or figure is written.")
+OUTPUT = flags.DEFINE_string(
+    "output_dir", "runs/reproduced", "Folder into which the table or figure is written, over the one in it."
+)
+
+
+def _table1(config, runs, output):
+    command = " ".join(["python bin/reproduce.py", *sys.argv[1:]])
+    files = table1.write(table1.run_table(config, SEEDS.value, runs / "table1"), output, command)
+    print(files[0].read_text(encoding="utf-8"))
+    return files
+
+
+def _figure1(config, runs, output):
+    return figure1.reproduce(config, runs / "table1", output)
+
+
+# What makes each: (settings, folder of run folders, output folder) -> files.
+TABLES = {1: _table1}
+FIGURES = {1: _figure1}
 
 
 def main():
+    make = _chosen()
     config = settings.from_flags()
+    runs, output = _writable(RUNS), _writable(OUTPUT)
     select_device(config)
-    command = " ".join(["python bin/reproduce.py", *sys.argv[1:]])
-    if (TABLE.value, FIGURE.value) == (1, None):
-        table = table1.run_table(config, SEEDS.value, Path(RUNS.value) / "table1")
-        files = table1.write(table, Path(OUTPUT.value), command)
-        print(files[0].read_text(encoding="utf-8"))
-    elif (TABLE.value, FIGURE.value) == (None, 1):
-        files = figure1.reproduce(config, Path(RUNS.value) / "table1", Path(OUTPUT.value))
-    else:
-        raise UserError(f"--table={TABLE.value} --figure={FIGURE.value}: expected --table=1 or --figure=1")
-    print("Written:", *files)
+    print("Written:", *make(config, runs, output))
+
+
+def _chosen():
+    kinds = [(flag, makers) for flag, makers in ((TABLE, TABLES), (FIGURE, FIGURES)) if flag.value is not None]
+    if len(kinds) == 1 and kinds[0][0].value in kinds[0][1]:
+        return kinds[0][1][kinds[0][0].value]
+    given = "".join(f"--{flag.name}={flag.value} " for flag, _ in kinds).strip() or "no --table, no --figure"
+    known = [f"--table={number}" for number in TABLES] + [f"--figure={number}" for number in FIGURES]
+    raise UserError(f"{given}: expected one of {', '.join(known)}")
+
+
+def _writable(flag):
+    try:
+        folder = Path(flag.value)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise UserError(f"--{flag.name}={flag.value}: cannot write there ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -4,14 +4,39 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
+from collections.abc import Iterable
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
+from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train
+
+
+def check_runs(configs: Iterable[Config]) -> None:
+    """Checks, before anything is trained, that no run folder under --runs is in the way.
+
+    Args:
+      configs: settings of the runs; `run_dir` names the folder.
+
+    Raises:
+      UserError: if a folder holds a run with other settings or more epochs.
+    """
+    for config in configs:
+        run = RunFolder(config.run_dir)
+        differing = run.differing(config)
+        if run.epochs() > config.num_epochs:
+            differing.append(f"--num_epochs is {run.epochs()} there and {config.num_epochs} here")
+        if differing:
+            raise UserError(
+                f"--runs: {run.path} holds a run with other settings ({'; '.join(differing)}): "
+                "choose another --runs, or give the same settings"
+            )
 
 
 def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
@@ -29,8 +54,17 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
         if not there.differing(config) and there.num_epochs == config.num_epochs:
             return json.loads(path.read_text(encoding="utf-8"))
     # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with _one_process() as pool:
         return pool.apply(_train_and_evaluate, (config, name, options))
+
+
+def _one_process() -> Pool:
+    """Returns a process that leaves Ctrl-C to this one, which then ends it."""
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return multiprocessing.get_context("spawn").Pool(1)
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:

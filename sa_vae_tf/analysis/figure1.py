@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_search
+from sa_vae_tf.analysis.experiments import check_runs
 from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
 from sa_vae_tf.analysis.table1 import ROWS, row_config
 from sa_vae_tf.errors import UserError
@@ -32,11 +33,14 @@ def reproduce(base: Config, runs: Path, output: Path, example: int = 0) -> list[
       runs: folder of the run folders, shared with Table 1.
       output: folder of figure1.png and figure1.json.
       example: number of the test example.
+
+    Raises:
+      UserError: if a folder under `runs` holds a run with other settings.
     """
     rows = {row.name: row for row in ROWS}
-    folders = {
-        name: train(row_config(base, rows[row], "oracle", base.seed, runs)) for name, row in METHODS_SHOWN.items()
-    }
+    configs = {name: row_config(base, rows[row], "oracle", base.seed, runs) for name, row in METHODS_SHOWN.items()}
+    check_runs(configs.values())
+    folders = {name: train(config) for name, config in configs.items()}
     return landscape_of(folders, output / "figure1.png", example)
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from sa_vae_tf.analysis.experiments import evaluated, write_text
+from sa_vae_tf.analysis.experiments import check_runs, evaluated, write_text
 from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
 from sa_vae_tf.data import synthetic
 from sa_vae_tf.evaluation.true_likelihood import nll_by_prior_samples, nll_by_quadrature
@@ -69,17 +69,25 @@ def run_table(base: Config, seeds: int, runs: Path) -> dict[str, Any]:
 
     Returns:
       `true_nll` by estimate and `rows` by generator and name: results by seed.
+
+    Raises:
+      UserError: if a folder under `runs` holds a run with other settings.
     """
+    configs = {
+        (generator, row.name, seed): row_config(base, row, generator, seed, runs)
+        for seed in range(1, seeds + 1)
+        for generator in GENERATORS
+        for row in ROWS
+    }
+    check_runs(configs.values())
     table: dict[str, Any] = {"seeds": seeds, "true_nll": {}, "rows": {g: {} for g in GENERATORS}}
     for seed in range(1, seeds + 1):
         for name, value in true_nll(dataclasses.replace(base, seed=seed, data_seed=0)).items():
             table["true_nll"].setdefault(name, []).append(value)
-        for generator in GENERATORS:
-            for row in ROWS:
-                config = row_config(base, row, generator, seed, runs)
-                # The importance-weighted NLL and the gap are no part of the table.
-                results = evaluated(config, "table1.json", iw_samples=0, gap_steps=0)
-                table["rows"][generator].setdefault(row.name, []).append(results)
+    for (generator, name, _), config in configs.items():
+        # The importance-weighted NLL and the gap are no part of the table.
+        results = evaluated(config, "table1.json", iw_samples=0, gap_steps=0)
+        table["rows"][generator].setdefault(name, []).append(results)
     return table
 
 
@@ -102,10 +110,13 @@ def _spread(values: list[float]) -> str:
 
 def to_markdown(table: dict[str, Any], command: str) -> str:
     """Returns the table as Markdown: bounds beside the paper's, then what lies behind them."""
-    seeds = table["seeds"]
+    if table["seeds"] > 1:
+        seeds = f"mean and standard deviation over {table['seeds']} seeds, each with an oracle of its own"
+    else:
+        seeds = "of one seed"
     lines = [
-        f"Bound on the NLL of the test set in nats, mean and standard deviation over {seeds} seeds, each with an",
-        f"oracle of its own. Made by `{command}`.",
+        f"Bound on the NLL of the test set in nats, {seeds}.",
+        f"Made by `{command}`.",
         "",
         "| | oracle generator | paper | learned generator | paper |",
         "|---|---|---|---|---|",

@@ -33,6 +33,19 @@ def test_text_has_means_spreads_and_the_papers_figures(table):
     # Above the true NLL of its own seed, initial beside refined.
     assert "| oracle | VAE | 24.00 ± 1.41 | 21.00 ± 1.41 | 1.50 ± 0.00 | 1.00, 0.50 |" in text
     assert "`the command`" in text
+    assert "nats, mean and standard deviation over 2 seeds, each with an oracle of its own.\n" in text
+
+
+def test_one_seed_has_no_spread(table):
+    one = {
+        "seeds": 1,
+        "true_nll": {name: values[:1] for name, values in table["true_nll"].items()},
+        "rows": {g: {name: rows[:1] for name, rows in by_name.items()} for g, by_name in table["rows"].items()},
+    }
+    text = to_markdown(one, "the command")
+    assert "in nats, of one seed.\n" in text
+    assert "deviation" not in text
+    assert "| VAE | 20.00 | 21.77 | 20.00 | 27.06 |" in text
 
 
 def test_files(table, tmp_path):

@@ -1,11 +1,13 @@
 """Wrong commands: one line that names the flag or file, its value and what was expected; exit status 2."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 
 import pytest
 
+from sa_vae_tf.training.run_folder import RunFolder
 from tests import runs
 from tests.launcher import ROOT
 
@@ -48,11 +50,28 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         ("evaluate", [], ["--run_dir"]),
         ("evaluate", ["--run_dir={tmp}", "--iw_samples=-1"], ["--iw_samples=-1: expected a non-negative integer"]),
         ("evaluate", ["--run_dir={tmp}", "--output=a/b.json"], ["--output=a/b.json", "expected the name of a file"]),
+        ("evaluate", ["--run_dir="], ["evaluate.py: error: --run_dir: expected the folder of a training run\n"]),
+        ("evaluate", ["--run_dir=README.md"], ["--run_dir=README.md: is a file; expected the folder of a training"]),
         ("analyze", ["--run_dir={tmp}"], ["--run_dir={tmp}: no run there"]),
+        ("analyze", ["--run_dir="], ["analyze.py: error: --run_dir: expected the folder of a training run\n"]),
+        ("analyze", [], ["analyze.py: error: --run_dir: expected the folder of a training run\n"]),
+        ("analyze", ["--run_dir=README.md"], ["--run_dir=README.md: is a file; expected the folder of a training run"]),
         ("benchmark", ["--config=huge"], ["--config=huge: expected one of small, medium, paper"]),
         ("benchmark", ["--svi_steps=-1"], ["--svi_steps=-1"]),
-        ("reproduce", ["--table=2"], ["--table=2", "expected --table=1 or --figure=1"]),
-        ("reproduce", ["--table=1", "--figure=1"], ["--table=1 --figure=1"]),
+        ("reproduce", [], ["error: no --table, no --figure: expected one of --table=1, --figure=1\n"]),
+        ("reproduce", ["--table=9"], ["error: --table=9: expected one of --table=1, --figure=1\n"]),
+        ("reproduce", ["--figure=0"], ["error: --figure=0: expected one of "]),
+        ("reproduce", ["--table=1", "--figure=1"], ["error: --table=1 --figure=1: expected one of "]),
+        (
+            "reproduce",
+            ["--table=1", "--runs={tmp}", "--output_dir=/dev/null"],
+            ["error: --output_dir=/dev/null: cannot write there (File exists)\n"],
+        ),
+        (
+            "reproduce",
+            ["--figure=1", "--runs=/proc/runs", "--output_dir={tmp}"],
+            ["error: --runs=/proc/runs: cannot write there ("],
+        ),
     ],
 )
 def test_wrong_flags(script, arguments, parts, launcher, tmp_path):
@@ -104,7 +123,33 @@ def test_no_encoder(launcher, run_dir):
 
 def test_no_epoch_to_draw(launcher, run_dir):
     ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}")
-    assert_one_line(ended, 2, f"{run_dir}: no epoch is finished yet")
+    assert_one_line(ended, 2, f"--run_dir={run_dir}: no epoch is finished yet")
+
+
+def test_what_is_wrong_with_a_run_to_compare_names_the_flag(launcher, run_dir, tmp_path):
+    ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", f"--compare={run_dir},{tmp_path}")
+    assert_one_line(ended, 2, f"--compare={tmp_path}: no run there (no flags.txt)")
+
+
+@pytest.mark.parametrize("what", ["--table=1", "--figure=1"])
+def test_runs_with_other_settings_are_refused_before_any_training(what, launcher, data_dir, tmp_path):
+    # The last of the runs that both of them need.
+    folder = tmp_path / "table1" / "oracle-sa_vae-final-1"
+    config = runs.tiny(folder, data_dir, generator="oracle", bound_weights="final")
+    run = RunFolder(folder)
+    run.open_for_training(config)
+    run.append_metrics({"epoch": 3, "step": 9})
+    for changes, difference in (
+        ({"units": 5}, "--units is 4 there and 5 here"),
+        ({"num_epochs": 2}, "--num_epochs is 3 there and 2 here"),
+    ):
+        here = dataclasses.replace(config, run_dir="", **changes)
+        arguments = [*runs.arguments(here), f"--runs={tmp_path}", f"--output_dir={tmp_path / 'output'}"]
+        ended = launcher.run("bin/reproduce.py", what, "--seeds=1", *arguments)
+        assert_one_line(
+            ended, 2, f"--runs: {folder} holds a run with other settings ({difference}): choose another --runs"
+        )
+        assert list((tmp_path / "table1").iterdir()) == [folder]
 
 
 def test_no_checkpoint(launcher, run_dir, tmp_path):

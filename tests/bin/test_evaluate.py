@@ -106,5 +106,7 @@ def test_figures(launcher, run_dir, tmp_path):
         curves = json.load(file)
     assert set(curves) == {"sa_vae", "copy"}  # By folder, where the method is the same.
     assert curves["copy"]["val_nll_bound"] == [line["val_nll_bound"] for line in runs.figures(run_dir)]
+    before = {path: path.stat().st_mtime_ns for path in Path(run_dir).iterdir()}
     ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", "--example=50")
     assert (ended.status, ended.stderr) == (2, "analyze.py: error: --example=50: expected a number from 0 to 49\n")
+    assert {path: path.stat().st_mtime_ns for path in Path(run_dir).iterdir()} == before

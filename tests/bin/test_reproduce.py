@@ -1,11 +1,17 @@
 """Table 1 and Figure 1 from tiny runs: what is written, not what it says."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 from sa_vae_tf.analysis.table1 import GENERATORS, ROWS
 from tests import runs
+from tests.launcher import ROOT
 
 
 @pytest.mark.slow
@@ -29,3 +35,29 @@ def test_table_and_figure(launcher, data_dir, tmp_path):
     assert {path: path.stat().st_mtime for path in (tmp_path / "runs").rglob("metrics.jsonl")} == before
     assert (tmp_path / "docs" / "figure1.png").stat().st_size > 10_000
     assert set(json.loads((tmp_path / "docs" / "figure1.json").read_text())["trajectories"]) == {"VAE", "SVI", "SA-VAE"}
+
+
+@pytest.mark.slow
+def test_interrupted(data_dir, tmp_path):
+    # As by Ctrl-C, which reaches the process that trains besides.
+    arguments = [
+        *runs.arguments(runs.tiny("", data_dir, num_epochs=1)),
+        f"--runs={tmp_path}",
+        f"--output_dir={tmp_path}",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "bin/reproduce.py", "--table=1", "--seeds=1", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(tmp_path.glob("table1/*/flags.txt")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    lines = process.communicate()[1].splitlines()
+    assert lines[-1] == "reproduce.py: error: interrupted"
+    assert all(line.startswith("reproduce.py: INFO: ") for line in lines[:-1])
+    assert process.returncode == 130
