@@ -34,5 +34,7 @@ $(VENV)/installed: setup.cfg constraints.txt
 	$(BIN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+# Prepared data stays where TensorFlow Datasets keeps it, or where --data_dir said.
 clean:
 	rm -rf $(VENV) runs
+	@echo "Prepared data stays in $${TFDS_DATA_DIR:-~/tensorflow_datasets}, or in the --data_dir that was given."
