@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -122,11 +122,12 @@ class TensorBoard(keras.callbacks.Callback):
     Args:
       run: folder of the run.
       every_steps: steps between points within an epoch.
+      texts: function that returns text in Markdown by name, written at an epoch's end.
     """
 
-    def __init__(self, run: RunFolder, every_steps: int):
+    def __init__(self, run: RunFolder, every_steps: int, texts: Callable[[], Mapping[str, str]] = dict):
         super().__init__()
-        self.run, self.every_steps = run, every_steps
+        self.run, self.every_steps, self.texts = run, every_steps, texts
         self.writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def on_train_batch_end(self, batch, logs=None):
@@ -141,16 +142,17 @@ class TensorBoard(keras.callbacks.Callback):
             kl = self.model.kl_per_dimension.result().numpy()
             figures |= {f"kl_per_dimension/{dimension}": value for dimension, value in enumerate(kl)}
         self._write("validation", figures)
+        self._write("validation", self.texts(), tf.summary.text)
         for part, writer in self.writers.items():
             with writing(self.run.path / part):
                 writer.flush()
 
-    def _write(self, part: str, figures: dict[str, Any]) -> None:
+    def _write(self, part: str, entries: Mapping[str, Any], kind: Callable = tf.summary.scalar) -> None:
         if part not in self.writers:
             self.writers[part] = tf.summary.create_file_writer(str(self.run.path / part))
         with writing(self.run.path / part), self.writers[part].as_default(step=int(self.model.step)):
-            for name, value in figures.items():
-                tf.summary.scalar(name, value)
+            for name, value in entries.items():
+                kind(name, value)
 
 
 class SaveCheckpoints(keras.callbacks.Callback):

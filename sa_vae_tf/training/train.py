@@ -24,6 +24,7 @@ from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 from sa_vae_tf.training.tasks import TASKS
+from sa_vae_tf.training.text_samples import TextSamples
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,13 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
+    texts = TextSamples(model, data.vocabulary, validation) if data.vocabulary else dict
     callbacks = [
         RefinementSchedule(config.steps_at),
         rule,
         SkippedSteps(config.max_skipped_steps, checkpoints),
         EpochFigures(run, steps_per_epoch, config.batch_size),
-        TensorBoard(run, config.log_steps),
+        TensorBoard(run, config.log_steps, texts),
         SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch, last),
     ]
     if verbose is None:

@@ -157,6 +157,22 @@ def test_tensorboard_has_every_epoch_and_points_within(every_steps, tmp_path):
     }
 
 
+def test_tensorboard_has_the_text_of_every_epoch(tmp_path):
+    written = iter([{"samples": "    one"}, {"samples": "    two"}])
+    model = CountingModel()
+    callback = TensorBoard(RunFolder(tmp_path), 100, lambda: next(written))
+    for epoch in (0, 1):
+        train([callback], model, epoch=epoch)
+    [path] = (tmp_path / "validation").iterdir()  # TensorBoard reads on in the newest file of a folder alone.
+    found = [
+        (event.step, tf.make_ndarray(value.tensor).item())
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+        if value.tag == "samples"
+    ]
+    assert found == [(4, b"    one"), (8, b"    two")]
+
+
 def test_a_run_with_nothing_to_do_makes_no_empty_events(tmp_path):
     TensorBoard(RunFolder(tmp_path), 1).set_model(CountingModel())
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,64 @@
+"""Text that shows how far a run has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from sa_vae_tf.data.pipeline import Split
+from sa_vae_tf.data.sequences import SequenceSplit
+from sa_vae_tf.data.vocabulary import Vocabulary
+from sa_vae_tf.generation import SamplingSettings, draw_from_prior
+from sa_vae_tf.generation.text import TextGenerator
+from sa_vae_tf.training.model import LatentVariableModel
+
+EXAMPLES = 4
+MAX_LENGTH = 40  # in words
+
+
+class TextSamples:
+    """Writes samples and, with a latent variable, reconstructions of the first validation examples.
+
+    Latent variables, noise and examples are the same each time, so that what changes is the model. Nothing of the
+    model's state or of training's noise is touched.
+
+    Args:
+      model: of text.
+      vocabulary: its words.
+      validation: where the examples are taken from.
+    """
+
+    def __init__(self, model: LatentVariableModel, vocabulary: Vocabulary, validation: Split | SequenceSplit):
+        self.model, self.vocabulary, self.validation = model, vocabulary, validation.take(EXAMPLES)
+        self.sampler = TextGenerator(model.decoder, vocabulary, SamplingSettings(MAX_LENGTH))
+        self.greedy = TextGenerator(model.decoder, vocabulary, SamplingSettings(MAX_LENGTH, temperature=0))
+
+    def __call__(self) -> dict[str, str]:
+        """Returns Markdown by name: `samples`, and `reconstructions` from the refined posterior means."""
+        index, latent = np.arange(EXAMPLES), self.model.method.latent
+        z = draw_from_prior(index, self.model.latent_dim, tf.constant([0, 1])) if latent else None
+        texts = {"samples": as_markdown(sample.text for sample in self.sampler(z, index, (0, 2)))}
+        if latent:
+            [batch] = self.validation.in_order(EXAMPLES)
+            mean = self._posterior_mean(batch, self.model.steps)
+            examples = map(self.vocabulary.decode, batch["x"].numpy())
+            written = self.greedy(mean, batch["index"].numpy(), (0, 2))
+            texts["reconstructions"] = as_markdown(
+                line
+                for example, own in zip(examples, written, strict=True)
+                for line in (f"example:        {example}", f"reconstruction: {own.text}", "")
+            )
+        return texts
+
+    @tf.function
+    def _posterior_mean(self, batch: dict[str, tf.Tensor], steps: int) -> tf.Tensor:
+        refined = self.model.infer(batch, steps).refined
+        assert refined is not None
+        return refined.mean
+
+
+def as_markdown(lines: Iterable[str]) -> str:
+    """Returns Markdown that shows lines as they are: an indented code block, where no character is special."""
+    return "\n".join(f"    {line}" for line in lines)
