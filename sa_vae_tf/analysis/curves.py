@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from sa_vae_tf.analysis.figures import INK, colours_of, new_figure, save
 
 BOUND = "val_nll_bound"
 INITIAL_BOUND = "val_initial_bound"
+KL_WEIGHT = "kl_weight"
 
 
 def draw_learning_curves(
@@ -21,11 +23,13 @@ def draw_learning_curves(
     """Draws the validation bound against the epoch, one line for each run, and writes it as PNG and JSON.
 
     Where the bound of the initial posterior is present and another, before refinement, it is dashed in the same colour;
-    where all of it is far above the other bounds it is left off the scale, and the legend says so.
+    where all of it is far above the other bounds it is left off the scale, and the legend says so. A triangle over the
+    upper edge, open for an initial posterior, stands for a bound above the scale.
 
     Args:
       runs: for each run by name, its metrics epoch by epoch: `epoch`, `val_nll_bound` and perhaps
-        `val_initial_bound`, both in nats per example. What is absent, null or not finite leaves a gap.
+        `val_initial_bound`, both in nats per example, and `kl_weight`, which tells of a KL warm-up. What is absent,
+        null or not finite leaves a gap.
       path: of the PNG; the numbers go to the same path with the suffix .json.
       title: of the figure; none if empty.
 
@@ -42,23 +46,68 @@ def draw_learning_curves(
     figure, axes = new_figure(6.4, 4.4)
     colours = colours_of(curves)
     bottom, top = _scale(curves)
+    axes.set_ylim(bottom, top)
     for name, curve in curves.items():
         style: dict[str, Any] = {"color": colours[name], "linewidth": 1.6, "markersize": 3.5}
         axes.plot(curve["epoch"], curve[BOUND], "-o", label=name, **style)
+        _mark_above(axes, curve["epoch"], curve[BOUND], **style)
         if INITIAL_BOUND in curve:
             initial = curve[INITIAL_BOUND]
             above = f" (off scale, ends at {_last(initial):.2f})" if np.nanmin(initial) > top else ""
             axes.plot(curve["epoch"], initial, "--", label=f"{name}, initial{above}", **style)
-    axes.set_ylim(bottom, top)
+            _mark_above(axes, curve["epoch"], initial, markerfacecolor="white", **style)
     axes.set(xlabel="epoch", ylabel="validation bound (nats per example)")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xticks(_ticks(np.concatenate([curve["epoch"] for curve in curves.values()])))
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
     if title:
         axes.set_title(title, fontsize=10, color=INK, loc="left")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(
+        loc="outside lower center",
+        ncols=2,
+        frameon=False,
+        fontsize=9,
+        title="\n".join(_notes(curves, runs, top)),
+        title_fontsize=8,
+    )
     save(figure, path, curves)
     return curves
+
+
+def _mark_above(axes: Axes, epoch: np.ndarray, values: np.ndarray, **style: Any) -> None:
+    """Draws a triangle over the upper edge for each bound above it, over those of the lines drawn before."""
+    bottom, top = axes.get_ylim()
+    above = epoch[values > top]
+    if len(above):
+        rows = sum(line.get_marker() == "^" for line in axes.lines)
+        height = top + (0.02 + 0.035 * rows) * (top - bottom)
+        axes.plot(above, np.full(len(above), height), "^", clip_on=False, **{**style, "markersize": 5})
+
+
+def _ticks(epochs: np.ndarray) -> list[float]:
+    """Returns the first epoch, the last, and round numbers between that leave room for their labels."""
+    first, last = float(epochs.min()), float(epochs.max())
+    between = MaxNLocator(6, integer=True).tick_values(first, last)
+    room = (last - first) / 20
+    return sorted({first, *(tick for tick in between if first + room < tick < last - room), last})
+
+
+def _notes(
+    curves: Mapping[str, dict[str, np.ndarray]], runs: Mapping[str, Sequence[Mapping[str, Any]]], top: float
+) -> list[str]:
+    """Returns what explains the parts of the figure that are there."""
+    notes = []
+    if any(INITIAL_BOUND in curve for curve in curves.values()):
+        notes.append("initial: bound of the posterior before its refinement")
+    if any(np.any(curve[key] > top) for curve in curves.values() for key in curve.keys() & {BOUND, INITIAL_BOUND}):
+        notes.append("triangles over the upper edge: above the scale (open: initial)")
+    warming = [e["epoch"] for epochs in runs.values() for e in epochs if "epoch" in e and e.get(KL_WEIGHT, 1) < 1]
+    if warming:
+        notes.append(
+            f"KL warm-up to epoch {max(warming) + 1}: "
+            "training counts the KL for less than the bound does, which may rise"
+        )
+    return notes
 
 
 def _scale(curves: Mapping[str, dict[str, np.ndarray]]) -> tuple[float, float]:

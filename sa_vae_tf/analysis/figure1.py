@@ -70,6 +70,7 @@ def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0)
         model.decoder_bound(1.0, training=False), context, fixed_noise(NOISE_PAIRS, 2), POINTS_AT_ONCE
     )
     optimum, _ = grid_search(value)
-    landscape = compute_landscape(value, optimum, list(trajectories.values()))
-    draw_landscape(landscape, trajectories, path, f"Bound of test example {example}")
+    whole = compute_landscape(value, optimum, trajectories.values())
+    near = compute_landscape(value, optimum, [means[-1] for means in trajectories.values()])
+    draw_landscape(whole, near, trajectories, path, f"Bound of test example {example}")
     return [path, path.with_suffix(".json")]

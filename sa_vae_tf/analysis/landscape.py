@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import Normal, Stroke
 
 from sa_vae_tf.analysis.example_bound import ExampleBound, lattice
-from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_figure, save
+from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
 from sa_vae_tf.inference import Posterior
 
 
@@ -74,21 +74,22 @@ def compute_landscape(
 
 
 def draw_landscape(
-    landscape: Landscape, trajectories: Mapping[str, npt.ArrayLike], path: str | Path, title: str = ""
+    whole: Landscape, near: Landscape, trajectories: Mapping[str, npt.ArrayLike], path: str | Path, title: str = ""
 ) -> dict[str, Any]:
     """Draws a landscape as contours, with the posterior means of each method, and writes it as PNG and JSON.
 
     Args:
-      landscape: as from `compute_landscape`.
+      whole: as from `compute_landscape`, of all trajectories.
+      near: of their ends, drawn enlarged beside it.
       trajectories: for each method by name, its posterior mean [2], or means from the initial to the refined
         posterior, [steps + 1, 2]; as `Refined.path.mean` for one example.
       path: of the PNG; the numbers go to the same path with the suffix .json.
       title: of the figure; none if empty.
 
     Returns:
-      What was drawn: `mean_1` [columns], `mean_2` [rows], `bound` [rows, columns] and `optimum_bound` in nats,
-      `optimum_mean` and `optimum_log_variance` [2], `levels` in nats above the optimum, and `trajectories`, a dict
-      of [points, 2] by method.
+      What was drawn: `whole` and `near`, each with `mean_1` [columns], `mean_2` [rows], `bound` [rows, columns] in
+      nats and `levels` in nats above the optimum; `optimum_mean` and `optimum_log_variance` [2], `optimum_bound`, and
+      `trajectories`, a dict of [points, 2] by method.
 
     Raises:
       ValueError: if a trajectory is not [2] or [points, 2], or `path` does not end in .png.
@@ -96,13 +97,47 @@ def draw_landscape(
     Source: section 4.1, Figure 1.
     """
     means = {name: _trajectory(part) for name, part in trajectories.items()}
-    figure, axes = new_figure(5.6, 5.6)
+    figure, panels = new_panels(9.6, 5.3, 2)
+    drawn = {}
+    for axes, (name, landscape) in zip(panels, {"whole": whole, "near": near}.items(), strict=True):
+        levels = _draw_panel(axes, landscape, means, path_alpha=1.0 if landscape is whole else 0.4)
+        drawn[name] = {**{key: getattr(landscape, key) for key in ("mean_1", "mean_2", "bound")}, "levels": levels}
+    panels[0].indicate_inset(
+        (near.mean_1[0], near.mean_2[0], np.ptp(near.mean_1), np.ptp(near.mean_2)), edgecolor=INK, alpha=1, zorder=30
+    )
+    for axes, text in zip(panels, (title, "the square on the left, enlarged"), strict=True):
+        axes.set_title(text, fontsize=10, color=INK, loc="left")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(4, len(means) + 1),
+        frameon=False,
+        fontsize=9,
+        title=f"contours: nats above the optimum's bound of {whole.optimum_bound:.2f} nats; "
+        "open circle: initial posterior, filled circle: refined",
+        title_fontsize=8,
+    )
+    numbers = {
+        **drawn,
+        "optimum_mean": np.asarray(whole.optimum.mean),
+        "optimum_log_variance": np.asarray(whole.optimum.log_variance),
+        "optimum_bound": whole.optimum_bound,
+        "trajectories": means,
+    }
+    save(figure, path, numbers)
+    return numbers
+
+
+def _draw_panel(axes: Axes, landscape: Landscape, means: Mapping[str, np.ndarray], path_alpha: float) -> np.ndarray:
+    """Draws contours, trajectories and the optimum; returns the levels of the contours."""
     levels = _draw_contours(axes, landscape)
     colours = colours_of(means)
     for number, (name, points) in enumerate(means.items()):
-        _draw_trajectory(axes, name, points, colours[name], 5 + number)
+        _draw_trajectory(axes, name, points, colours[name], path_alpha, zorder=5 + number)
     axes.plot(
-        *landscape.optimum.mean, "*", color="white", markeredgecolor=INK, markersize=15, label="optimum", zorder=20
+        *landscape.optimum.mean, "*", color="white", markeredgecolor=INK, markersize=13, label="optimum", zorder=20
     )
     axes.set(
         xlim=landscape.mean_1[[0, -1]],
@@ -111,29 +146,7 @@ def draw_landscape(
         ylabel=r"posterior mean $\mu_2$",
         aspect="equal",
     )
-    if title:
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
-    figure.legend(
-        loc="outside lower center",
-        ncols=min(4, len(means) + 1),
-        frameon=False,
-        fontsize=9,
-        title=f"contours: nats above the optimum's bound of {landscape.optimum_bound:.2f} nats\n"
-        "open circle: initial posterior, filled circle: refined",
-        title_fontsize=8,
-    )
-    numbers = {
-        "mean_1": landscape.mean_1,
-        "mean_2": landscape.mean_2,
-        "bound": landscape.bound,
-        "optimum_mean": np.asarray(landscape.optimum.mean),
-        "optimum_log_variance": np.asarray(landscape.optimum.log_variance),
-        "optimum_bound": landscape.optimum_bound,
-        "levels": levels,
-        "trajectories": means,
-    }
-    save(figure, path, numbers)
-    return numbers
+    return levels
 
 
 def _trajectory(points: npt.ArrayLike) -> np.ndarray:
@@ -156,8 +169,9 @@ def _draw_contours(axes: Axes, landscape: Landscape) -> np.ndarray:
     return levels
 
 
-def _draw_trajectory(axes: Axes, name: str, points: np.ndarray, colour: str, zorder: float) -> None:
+def _draw_trajectory(axes: Axes, name: str, points: np.ndarray, colour: str, alpha: float, zorder: float) -> None:
     if len(points) > 1:
-        axes.plot(*points.T, "-o", color=colour, linewidth=1.1, markersize=2.6, zorder=zorder)
+        axes.plot(*points.T, "-o", color=colour, linewidth=1.1, markersize=2.6, alpha=alpha, zorder=zorder)
         axes.plot(*points[0], "o", markerfacecolor="white", markeredgecolor=colour, markersize=8, zorder=zorder)
-    axes.plot(*points[-1], "o", color=colour, markeredgecolor="white", markersize=8, label=name, zorder=zorder + 0.5)
+    # Ends lie over all paths.
+    axes.plot(*points[-1], "o", color=colour, markeredgecolor="white", markersize=8, label=name, zorder=zorder + 10.5)

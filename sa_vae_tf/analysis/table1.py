@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 from sa_vae_tf.analysis.experiments import check_runs, evaluated, write_text
-from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
+from sa_vae_tf.analysis.figures import INK, colours_of, new_panels, save
 from sa_vae_tf.data import synthetic
 from sa_vae_tf.evaluation.true_likelihood import nll_by_prior_samples, nll_by_quadrature
 from sa_vae_tf.training.config import Config
@@ -159,7 +159,8 @@ def draw(table: dict[str, Any], path: Path) -> None:
                 above = np.array([r[key] for r in results]) - truth
                 heights = np.full(len(above), position)
                 axes.plot(above, heights, "o", color=colour, markerfacecolor=face, markersize=6)
-        if generator == "oracle":
+        scale = "log" if generator == "oracle" else "linear"
+        if scale == "log":
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.xaxis.set_major_formatter("{x:g}")
@@ -167,9 +168,9 @@ def draw(table: dict[str, Any], path: Path) -> None:
         axes.set_yticks(range(len(ROWS)), [row.name for row in reversed(ROWS)] if axes is panels[0] else [])
         axes.grid(axis="x", color="#E5E5E5", linewidth=0.6)
         axes.set_axisbelow(True)
-        axes.set_xlabel("nats above the true NLL")
+        axes.set_xlabel(f"nats above the true NLL ({scale} scale)")
         axes.set_title(f"{generator} generator", fontsize=10, color=INK, loc="left")
-    figure.supxlabel("open: initial posterior, filled: refined; one point a seed", fontsize=8, color=FAINT)
+    figure.supxlabel("open: initial posterior, filled: refined; one point a seed", fontsize=9, color=INK)
     save(figure, path, table)
 
 

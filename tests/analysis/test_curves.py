@@ -42,12 +42,13 @@ def test_one_line_for_each_bound_and_its_numbers(tmp_path, drawn):
         "val_initial_bound": [24.0, 23.0, 22.5],
     }
     axes = drawn[0].axes[0]
-    assert [(line.get_label(), line.get_linestyle()) for line in axes.lines] == [
+    lines = [line for line in axes.lines if line.get_marker() != "^"]
+    assert [(line.get_label(), line.get_linestyle()) for line in lines] == [
         ("VAE", "-"),
         ("SA-VAE", "-"),
         ("SA-VAE, initial", "--"),
     ]
-    assert axes.lines[1].get_color() == axes.lines[2].get_color() != axes.lines[0].get_color()
+    assert lines[1].get_color() == lines[2].get_color() != lines[0].get_color()
     assert "nats" in axes.get_ylabel()
 
 
@@ -57,7 +58,37 @@ def test_what_is_far_above_where_the_runs_end_does_not_set_the_scale(tmp_path, d
     axes = drawn[0].axes[0]
     assert axes.get_ylim()[0] < 20.9
     assert 21.0 < axes.get_ylim()[1] < 23.0
-    assert axes.lines[2].get_label() == "SA-VAE, initial (off scale, ends at 32.40)"
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+    assert list(lines) == ["VAE", "SA-VAE", "SA-VAE, initial (off scale, ends at 32.40)"]
+    # What is above has a triangle at the edge.
+    marks = [line for line in axes.lines if line.get_marker() == "^"]
+    assert [line.get_xdata().tolist() for line in marks] == [[1.0], [1.0], [1.0, 2.0]]
+    heights = [axes.transLimits.transform(line.get_xydata())[:, 1] for line in marks]
+    assert 1 < heights[0][0] < heights[1][0] < heights[2][0] == heights[2][1] < 1.1
+    assert "triangles over the upper edge: above the scale" in drawn[0].legends[0].get_title().get_text()
+
+
+def test_the_first_and_the_last_epoch_have_a_tick(tmp_path, drawn):
+    for last in (1, 2, 7, 20, 103):
+        curves.draw_learning_curves({"run": epochs([3.0] * last)}, tmp_path / "curves.png")
+        ticks = drawn[-1].axes[0].get_xticks()
+        assert (ticks[0], ticks[-1]) == (1, last)
+        assert len(ticks) <= 8
+        assert all(tick == int(tick) for tick in ticks)
+
+
+def test_what_needs_a_word_has_one(tmp_path, drawn):
+    plain = epochs([21.1, 21.0])
+    warm = [
+        {**line, "kl_weight": weight} for line, weight in zip(epochs([22.0] * 4), (0.4, 0.7, 1.0, 1.0), strict=True)
+    ]
+    for runs in ({"VAE": plain}, {"VAE": warm}, {"SA-VAE": epochs([21.1, 21.0], [21.2, 21.1])}):
+        curves.draw_learning_curves(runs, tmp_path / "curves.png")
+    assert [figure.legends[0].get_title().get_text() for figure in drawn] == [
+        "",
+        "KL warm-up to epoch 3: training counts the KL for less than the bound does, which may rise",
+        "initial: bound of the posterior before its refinement",
+    ]
 
 
 def test_one_epoch_of_one_run(tmp_path):

@@ -78,13 +78,15 @@ def test_compute_landscape(value):
 def test_draw_landscape_writes_a_figure_and_its_numbers(value, tmp_path):
     trajectories = {"VAE": OPTIMUM.mean + 0.1, "SA-VAE": np.linspace([-1, 1], OPTIMUM.mean, 5)}
     landscape = compute_landscape(value, OPTIMUM, trajectories.values(), points=21)
-    drawn = draw_landscape(landscape, trajectories, tmp_path / "new" / "figure.png", "A title")
+    near = compute_landscape(value, OPTIMUM, points=11)
+    drawn = draw_landscape(landscape, near, trajectories, tmp_path / "new" / "figure.png", "A title")
     assert (tmp_path / "new" / "figure.png").read_bytes().startswith(b"\x89PNG")
     written = json.loads((tmp_path / "new" / "figure.json").read_text())
     assert written.keys() == drawn.keys()
-    np.testing.assert_array_equal(written["bound"], landscape.bound)
+    np.testing.assert_array_equal(written["whole"]["bound"], landscape.bound)
+    np.testing.assert_array_equal(written["near"]["mean_1"], near.mean_1)
     np.testing.assert_array_equal(written["optimum_mean"], OPTIMUM.mean)
     np.testing.assert_array_equal(written["trajectories"]["VAE"], [OPTIMUM.mean + 0.1])
     np.testing.assert_array_equal(written["trajectories"]["SA-VAE"], trajectories["SA-VAE"])
     with pytest.raises(ValueError, match="ends in .png"):
-        draw_landscape(landscape, trajectories, tmp_path / "figure.pdf")
+        draw_landscape(landscape, near, trajectories, tmp_path / "figure.pdf")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sa_vae_tf.analysis import table1
 from sa_vae_tf.analysis.table1 import GENERATORS, PRIOR_SAMPLES, ROWS, row_config, to_markdown, write
 from sa_vae_tf.training.flags import from_flagfile
 
@@ -53,6 +54,14 @@ def test_files(table, tmp_path):
     assert [path.name for path in paths] == ["table1.md", "table1.png", "table1.json"]
     assert all(path.stat().st_size > 0 for path in paths)
     assert json.loads(paths[2].read_text())["rows"].keys() == set(GENERATORS)
+
+
+def test_the_figure_says_what_its_scales_are(table, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(table1, "save", lambda figure, *rest: figures.append(figure))
+    table1.draw(table, tmp_path / "table1.png")
+    for axes in figures[0].axes:
+        assert axes.get_xlabel() == f"nats above the true NLL ({axes.get_xscale()} scale)"
 
 
 def test_runs_have_folders_of_their_own_and_differ_as_named(tmp_path):
