@@ -114,7 +114,10 @@ def _line(name: str, results: Sequence[Mapping[str, Any]]) -> str:
         values = [r[key] for r in results]
         return "" if None in values else _spread(values)
 
-    bound, kl, perplexity = ("" if figure is None else f"{figure:g}" for figure in PAPER.get(name, 3 * (None,)))
+    paper = PAPER.get(name, (None, None, None))
+    bound, kl, perplexity = (
+        "" if figure is None else f"{figure:.{digits}f}" for figure, digits in zip(paper, (1, 2, 1), strict=True)
+    )
     latent = ["", "", kl, column("nll_iw"), "", ""]
     if METHODS[results[0]["method"]].latent:
         of_latent = [column(key) for key in ("nll_iw", "mutual_information", "active_units")]
