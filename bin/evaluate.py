@@ -1,15 +1,12 @@
 """Evaluates a trained run: python bin/evaluate.py --run_dir=runs/synthetic-oracle-sa_vae-1."""
 
-from pathlib import Path
-
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training.run_folder import RunFolder
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
+RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run.")
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which examples.")
 SVI_STEPS = flags.DEFINE_integer("svi_steps", None, "Refinement steps; default: as in training.", lower_bound=0)
 SVI_INIT = flags.DEFINE_enum(
@@ -21,14 +18,14 @@ GAP_STEPS = flags.DEFINE_integer(
 )
 MAX_EXAMPLES = flags.DEFINE_integer("max_eval_examples", 0, "Examples evaluated; 0: all.", lower_bound=0)
 TEST_FILE = flags.DEFINE_string("test_file", "", "Text to evaluate in place of the run's test split.")
+DEVICE = flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound=2**31 - 1)
 OUTPUT = flags.DEFINE_string("output", "results.json", "Name of the file written into the run folder.")
 
 
 def main():
-    if OUTPUT.value != Path(OUTPUT.value).name or not OUTPUT.value:
-        raise UserError(f"--output={OUTPUT.value}: expected the name of a file in the run folder")
     run = RunFolder(RUN_DIR.value)
+    run.check_output_name(OUTPUT.value)
     results = evaluate(
         run,
         split=SPLIT.value,
@@ -39,6 +36,7 @@ def main():
         max_examples=MAX_EXAMPLES.value,
         seed=SEED.value,
         test_file=TEST_FILE.value,
+        device=DEVICE.value,
     )
     for name, value in results.items():
         print(f"{name:30}{value:12.4f}" if isinstance(value, float) else f"{name:30}{value!s:>12}")

@@ -15,7 +15,7 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.samples import MODES, Request, samples
 from sa_vae_tf.training.run_folder import RunFolder, write_atomically
 
-RUN_DIR = flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
+RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run.")
 flags.DEFINE_enum(
     "mode", "prior", MODES, "prior: z from N(0, I); reconstruct: the posterior mean of each line of --input, refined "
     "unless --svi_steps=0; interpolate: points on the straight way from each line's mean to the next one's.",
@@ -44,6 +44,7 @@ flags.DEFINE_integer("batch_size", 50, "Texts written at once; they do not depen
 flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound=2**31 - 1)
 flags.DEFINE_integer("svi_steps", None, "Refinement steps of the posterior; default: as in training.", lower_bound=0)
 flags.DEFINE_enum("svi_init", None, ["encoder", "zero", "random"], "Start of the refinement; default: as in training.")
+flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
 OUTPUT = flags.DEFINE_string("output", "", "File of the JSON lines; empty: they are printed.")
 
 

@@ -45,6 +45,7 @@ class Request:
       seed: of all noise; a text depends on it and on its place among the texts alone.
       svi_steps: refinement steps of the posterior; as in training.
       svi_init: start of the refinement, 'encoder', 'zero' or 'random'; as in training.
+      device: to use, as --device of training; as in training.
     """
 
     mode: str
@@ -61,6 +62,7 @@ class Request:
     seed: int = 0
     svi_steps: int | None = None
     svi_init: str | None = None
+    device: str = ""
 
     def __post_init__(self):
         if self.mode in FROM_INPUT and not self.input:
@@ -136,7 +138,7 @@ def samples(run: RunFolder, request: Request) -> Iterator[dict[str, Any]]:
     alike = request.deterministic and (request.mode in FROM_INPUT or config.method == "lm")
     _check(run, config, request, alike)
     lines = _read(request, config.max_length) if request.input else []
-    _, model, vocabulary, _ = load_best(run)
+    _, model, vocabulary, _ = load_best(run, request.device)
     assert vocabulary is not None
     if request.mode == "prior":
         copies = 1

@@ -31,6 +31,7 @@ def evaluate(
     max_examples: int = 0,
     seed: int = 0,
     test_file: str = "",
+    device: str = "",
 ) -> dict[str, Any]:
     """Evaluates the best checkpoint of a run.
 
@@ -44,6 +45,7 @@ def evaluate(
       max_examples: examples evaluated; 0 for all.
       seed: of all noise; an example's figures depend on it and on the example alone.
       test_file: text to evaluate in place of the run's test split.
+      device: to use in place of the run's own; see `load_best`.
 
     Returns:
       Figures by name, averages over examples in nats. Those that do not apply to the method are None.
@@ -51,7 +53,7 @@ def evaluate(
     Raises:
       UserError: if the run cannot be read, or has no encoder and svi_init asks for one.
     """
-    config, model, vocabulary, vocabulary_file = load_best(run)
+    config, model, vocabulary, vocabulary_file = load_best(run, device)
     task = TASKS[config.data]
     method = METHODS[config.method]
     if svi_init == "encoder" and not method.encoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,13 +26,19 @@ class Loaded(NamedTuple):
     vocabulary_file: Path | None
 
 
-def load_best(run: RunFolder) -> Loaded:
+def load_best(run: RunFolder, device: str = "") -> Loaded:
     """Loads the model of a run.
+
+    Args:
+      run: its folder.
+      device: to use in place of the run's own setting, as --device; empty for that.
 
     Raises:
       UserError: if there is no run or no checkpoint that can be read.
     """
     config = run.read_config()
+    if device:
+        config = dataclasses.replace(config, device=device)
     select_device(config)
     file = run.path / VOCABULARY_FILE
     vocabulary_file = file if file.exists() else None

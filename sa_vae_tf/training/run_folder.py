@@ -24,9 +24,6 @@ from sa_vae_tf.training.flags import from_flagfile, to_flagfile
 
 logger = logging.getLogger(__name__)
 
-# Open until the process ends, which is when the system takes their locks away, however it ends.
-_LOCKS: list[IO[str]] = []
-
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a file whole or not at all, replacing the one that was there."""
@@ -56,9 +53,12 @@ class RunFolder:
         self.flag = flag
         self.flags_file = self.path / "flags.txt"
         self.metrics_file = self.path / "metrics.jsonl"
+        self._lock: IO[str] | None = None
 
     def open_for_training(self, config: Config) -> None:
-        """Makes the folder, or checks that the run in it has these settings, and keeps other processes out of it.
+        """Makes the folder, or checks that the run in it has these settings, and keeps others from training it.
+
+        Until `close`, that is; the system takes the lock away when the process ends, however it ends.
 
         The settings of a run that has more epochs than they ask for stay as they are.
 
@@ -67,7 +67,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = self._lock()
+            lock = self._lock = self._lock or self._take_lock()
             differing = self.differing(config)
             if differing:
                 raise UserError(
@@ -91,20 +91,23 @@ class RunFolder:
                 raise
             raise UserError(f"--{self.flag}={self.path}: cannot write there ({error.strerror or error})") from None
 
-    def _lock(self) -> IO[str]:
+    def _take_lock(self) -> IO[str]:
         lock = (self.path / ".lock").open("a+", encoding="utf-8")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read()
-            if holder != str(os.getpid()):
-                lock.close()
+            with lock:
+                lock.seek(0)
                 raise UserError(
-                    f"--{self.flag}={self.path} is being trained by another process (process {holder})"
+                    f"--{self.flag}={self.path} is being trained by another process (process {lock.read()})"
                 ) from None
-        _LOCKS.append(lock)
         return lock
+
+    def close(self) -> None:
+        """Lets others train the run."""
+        if self._lock:
+            self._lock.close()
+            self._lock = None
 
     def differing(self, config: Config) -> list[str]:
         """Returns how the settings of the run in the folder, if there is one, differ from these."""

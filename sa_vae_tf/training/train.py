@@ -46,6 +46,14 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     keras.utils.set_random_seed(config.seed)
     run = RunFolder(config.run_dir or config.default_run_dir)
     run.open_for_training(config)
+    try:
+        _train(run, config, verbose)
+    finally:
+        run.close()
+    return run
+
+
+def _train(run: RunFolder, config: Config, verbose: int | None) -> None:
     data = TASKS[config.data].data(config, ("train", "validation"), None)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
@@ -96,7 +104,6 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         )
         if model.stop_training:
             break
-    return run
 
 
 def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:

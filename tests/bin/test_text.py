@@ -123,7 +123,7 @@ def test_perplexity_of_a_bigram_model_is_its_closed_form(language_model, files, 
     rng = np.random.default_rng(0)
     table = rng.dirichlet(np.ones(len(loaded.vocabulary)), len(loaded.vocabulary))
     loaded.model.decoder = BigramDecoder(table)
-    monkeypatch.setattr(evaluation, "load_best", lambda run: loaded)
+    monkeypatch.setattr(evaluation, "load_best", lambda run, device: loaded)
     ids = {word: number for number, word in enumerate(loaded.vocabulary.words)}
     total, words = 0.0, 0
     for line in Path(files["test_file"]).read_text().splitlines():

@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import fcntl
-import gc
 import json
 import os
 import signal
@@ -96,9 +95,13 @@ time.sleep(60)
             RunFolder(tmp_path).open_for_training(SETTINGS)
         assert not (tmp_path / "flags.txt").exists()
         other.send_signal(signal.SIGKILL)
-    RunFolder(tmp_path).open_for_training(SETTINGS)
-    RunFolder(tmp_path).open_for_training(SETTINGS)  # Again in this process.
-    gc.collect()  # The lock is not that of an object.
+    run = RunFolder(tmp_path)
+    run.open_for_training(SETTINGS)
+    with pytest.raises(UserError, match=f"process {os.getpid()}"):
+        RunFolder(tmp_path).open_for_training(SETTINGS)
+    run.close()
+    again = RunFolder(tmp_path)
+    again.open_for_training(SETTINGS)
     assert (tmp_path / ".lock").read_text() == str(os.getpid())
     with Path(tmp_path, ".lock").open() as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
