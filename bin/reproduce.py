@@ -1,5 +1,6 @@
 """Reproduces a table or figure of the paper: python bin/reproduce.py --flagfile=synthetic.flags --table=1 --seeds=3."""
 
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -7,23 +8,38 @@ from pathlib import Path
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.analysis import figure1, table1
+from sa_vae_tf.analysis import figure1, figure2, table1, table2
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
 
-TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1.")
-FIGURE = flags.DEFINE_integer("figure", None, "Figure of the paper: 1.")
+TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1 or 2.")
+FIGURE = flags.DEFINE_integer("figure", None, "Figure of the paper: 1 or 2.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of a table.", lower_bound=1)
+ROWS = flags.DEFINE_list("rows", [], "Rows of --table=2 by name, as 'LM,SVI 10'; empty: all.")
+IW_SAMPLES = flags.DEFINE_integer(
+    "iw_samples", 500, "Samples of the importance-weighted NLL of --table=2; 0: none.", lower_bound=0
+)
 RUNS = flags.DEFINE_string("runs", "runs", "Folder of the run folders; finished runs in it are used again.")
 OUTPUT = flags.DEFINE_string(
     "output_dir", "runs/reproduced", "Folder into which the table or figure is written, over the one in it."
 )
 
 
+def _command():
+    return shlex.join(["python", "bin/reproduce.py", *sys.argv[1:]])
+
+
 def _table1(config, runs, output):
-    command = " ".join(["python bin/reproduce.py", *sys.argv[1:]])
-    files = table1.write(table1.run_table(config, SEEDS.value, runs / "table1"), output, command)
+    files = table1.write(table1.run_table(config, SEEDS.value, runs / "table1"), output, _command())
+    print(files[0].read_text(encoding="utf-8"))
+    return files
+
+
+def _table2(config, runs, output):
+    flagfile = next(iter(cli.flag_files(sys.argv)), "")
+    table = table2.run_table(config, flagfile, SEEDS.value, runs / "table2", ROWS.value, IW_SAMPLES.value)
+    files = table2.write(table, output, _command())
     print(files[0].read_text(encoding="utf-8"))
     return files
 
@@ -32,9 +48,13 @@ def _figure1(config, runs, output):
     return figure1.reproduce(config, runs / "table1", output)
 
 
+def _figure2(config, runs, output):
+    return figure2.reproduce(config, runs / "table2", output)
+
+
 # What makes each: (settings, folder of run folders, output folder) -> files.
-TABLES = {1: _table1}
-FIGURES = {1: _figure1}
+TABLES = {1: _table1, 2: _table2}
+FIGURES = {1: _figure1, 2: _figure2}
 
 
 def main():

@@ -78,7 +78,7 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    files = {name: _flags_in(name) for name in _flag_files(argv)}
+    files = {name: _flags_in(name) for name in flag_files(argv)}
     try:
         rest = flags.FLAGS(list(argv))
     except SystemExit:
@@ -95,7 +95,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _flag_files(argv: Sequence[str]) -> list[str]:
+def flag_files(argv: Sequence[str]) -> list[str]:
     """Returns the names given as --flagfile=name or --flagfile name."""
     found = zip(argv, [*argv[1:], ""], strict=True)
     matches = [(re.fullmatch("--?flagfile(=(.*))?", argument), following) for argument, following in found]

@@ -22,8 +22,11 @@ IMPORTED = (
     "sa_vae_tf.cli",
     "sa_vae_tf.analysis.curves",
     "sa_vae_tf.analysis.figure1",
+    "sa_vae_tf.analysis.figure2",
     "sa_vae_tf.analysis.table1",
+    "sa_vae_tf.analysis.table2",
     "sa_vae_tf.evaluation.evaluate",
+    "sa_vae_tf.samples",
     "sa_vae_tf.training.benchmark",
     "sa_vae_tf.training.train",
 )

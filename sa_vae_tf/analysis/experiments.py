@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
@@ -51,7 +53,8 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
     path = run.path / name
     if path.exists():
         there = run.read_config()
-        if not there.differing(config) and there.num_epochs == config.num_epochs:
+        same = ("num_epochs", "max_steps", "test_file")
+        if not there.differing(config) and all(getattr(there, name) == getattr(config, name) for name in same):
             return json.loads(path.read_text(encoding="utf-8"))
     # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
     with _one_process() as pool:
@@ -80,3 +83,9 @@ def write_text(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def spread(values: Sequence[float]) -> str:
+    """Returns mean and standard deviation over seeds, or of one seed its value."""
+    mean = f"{np.mean(values):.2f}"
+    return f"{mean} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else mean

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from sa_vae_tf.analysis.experiments import check_runs, evaluated, write_text
+from sa_vae_tf.analysis.experiments import check_runs, evaluated, spread, write_text
 from sa_vae_tf.analysis.figures import INK, colours_of, new_panels, save
 from sa_vae_tf.data import synthetic
 from sa_vae_tf.evaluation.true_likelihood import nll_by_prior_samples, nll_by_quadrature
@@ -104,10 +104,6 @@ def true_nll(config: Config) -> dict[str, float]:
     return {**estimates, "quadrature": float(nll_by_quadrature(oracle, tokens).mean())}
 
 
-def _spread(values: list[float]) -> str:
-    return f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
-
-
 def to_markdown(table: dict[str, Any], command: str) -> str:
     """Returns the table as Markdown: bounds beside the paper's, then what lies behind them."""
     if table["seeds"] > 1:
@@ -123,11 +119,11 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
     ]
     for row in ROWS:
         paper = [f"{value:.2f}" for value in row.paper] if row.paper else ["", ""]
-        here = [_spread([r["nll_bound"] for r in table["rows"][g][row.name]]) for g in GENERATORS]
+        here = [spread([r["nll_bound"] for r in table["rows"][g][row.name]]) for g in GENERATORS]
         lines.append(f"| {row.name} | {here[0]} | {paper[0]} | {here[1]} | {paper[1]} |")
     for name, values in table["true_nll"].items():
         paper_value = f"{PAPER_TRUE_NLL:.2f}" if name.startswith("1,000 ") else ""
-        lines.append(f"| true NLL, {name} | {_spread(values)} | {paper_value} | | |")
+        lines.append(f"| true NLL, {name} | {spread(values)} | {paper_value} | | |")
     lines += [
         "",
         "What the bounds are made of. Initial: bound of the posterior before refinement. Above: refined bound less the",
@@ -140,7 +136,7 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
         for row in ROWS:
             results = table["rows"][generator][row.name]
             above = [r["nll_bound"] - t for r, t in zip(results, table["true_nll"]["quadrature"], strict=True)]
-            columns = [_spread([r[key] for r in results]) for key in ("initial_bound", "nll_bound", "kl")]
+            columns = [spread([r[key] for r in results]) for key in ("initial_bound", "nll_bound", "kl")]
             seeds_text = ", ".join(f"{value:.2f}" for value in above)
             lines.append(f"| {generator} | {row.name} | {' | '.join(columns)} | {seeds_text} |")
     return "\n".join(lines) + "\n"

@@ -11,15 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from sa_vae_tf.analysis.experiments import check_runs, evaluated, write_text
+from sa_vae_tf.analysis.experiments import check_runs, evaluated, spread, write_text
 from sa_vae_tf.analysis.text_rows import PAPER, chosen_rows, row_config, split_of
 from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.callbacks import COLLAPSED_KL
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import from_flagfile
 from sa_vae_tf.training.run_folder import RunFolder
-
-# Nats of KL below which the table calls a posterior collapsed.
-COLLAPSED_KL = 0.1
 
 
 def train_command(config: Config, flagfile: str) -> str:
@@ -93,11 +91,6 @@ def run_table(
     return table
 
 
-def _spread(values: Sequence[float]) -> str:
-    mean = f"{np.mean(values):.2f}"
-    return f"{mean} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else mean
-
-
 def _kl(results: Sequence[Mapping[str, Any]]) -> str:
     collapsed = sum(r["kl"] < COLLAPSED_KL for r in results)
     if not collapsed:
@@ -106,13 +99,13 @@ def _kl(results: Sequence[Mapping[str, Any]]) -> str:
         note = ", collapsed"
     else:
         note = f", collapsed in {collapsed} of {len(results)}"
-    return _spread([r["kl"] for r in results]) + note
+    return spread([r["kl"] for r in results]) + note
 
 
 def _line(name: str, results: Sequence[Mapping[str, Any]]) -> str:
     def column(key: str) -> str:
         values = [r[key] for r in results]
-        return "" if None in values else _spread(values)
+        return "" if None in values else spread(values)
 
     paper = PAPER.get(name, (None, None, None))
     bound, kl, perplexity = (

@@ -17,8 +17,8 @@ from sa_vae_tf.training.schedules import LearningRateRule
 
 logger = logging.getLogger(__name__)
 
-# Below this the posterior carries nothing: the paper's collapsed models have a KL of 0.00 to 0.02 nats.
-COLLAPSED_KL = 0.05
+# Below this KL, in nats, the posterior carries nothing: the paper's collapsed models have 0.00 to 0.02.
+COLLAPSED_KL = 0.1
 
 
 class RefinementSchedule(keras.callbacks.Callback):

@@ -92,7 +92,7 @@ def _synthetic_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.M
 def _text_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
     flags = {"train": "train_file", "validation": "val_file", "test": "test_file"}
     files = {name: getattr(config, flags[name]) for name in names}
-    if all(files.values()) or not config.corpus:
+    if config.train_file or all(files.values()) or not config.corpus:
         missing = [name for name in names if not files[name]]
         if missing:
             raise UserError(f"--{flags[missing[0]]}: expected a text file, there is none for the {missing[0]} split")

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from sa_vae_tf.analysis.table1 import GENERATORS, ROWS
-from tests import runs
+from tests import corpora, runs
+from tests.bin.test_errors import assert_one_line
 from tests.launcher import ROOT
 
 
@@ -61,3 +62,21 @@ def test_interrupted(data_dir, tmp_path):
     assert lines[-1] == "reproduce.py: error: interrupted"
     assert all(line.startswith("reproduce.py: INFO: ") for line in lines[:-1])
     assert process.returncode == 130
+
+
+@pytest.mark.slow
+def test_table_2_of_text(launcher, data_dir, tmp_path):
+    files = corpora.write(tmp_path)
+    config = corpora.tiny("", data_dir, files)
+    flagfile = tmp_path / "tiny.flags"
+    flagfile.write_text("".join(f"{line}\n" for line in runs.arguments(config) if not line.startswith("--run_dir")))
+    common = [f"--flagfile={flagfile}", f"--runs={tmp_path / 'runs'}", f"--output_dir={tmp_path / 'out'}"]
+    rows = "--rows=LM,VAE,SA-VAE 2"
+    ended = launcher.run("bin/reproduce.py", "--table=2", "--seeds=1", "--iw_samples=2", rows, *common)
+    assert ended.status == 0, ended.stderr
+    table = (tmp_path / "out" / "table2.md").read_text()
+    assert "| SA-VAE 2 |" in table
+    assert f"python bin/train.py --flagfile={flagfile} --method=vae" in table
+    assert_one_line(
+        launcher.run("bin/reproduce.py", "--table=2", "--rows=SA-VAE 3", *common), 2, "--rows=SA-VAE 3: expected"
+    )

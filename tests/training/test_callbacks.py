@@ -115,17 +115,17 @@ def test_an_epoch_of_one_batch_has_no_time(tmp_path):
 def test_a_collapsed_posterior_is_told_once_and_not_during_the_warm_up(tmp_path, caplog):
     model = CountingModel()
     figures = EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, batch_size=50)
-    collapsed = {"val_kl": 0.04, "val_active_units": 0.0}
+    collapsed = {"val_kl": 0.09, "val_active_units": 0.0}
     with caplog.at_level(logging.WARNING, "sa_vae_tf"):
         train([figures], model, logs=collapsed)  # At step 4 the KL weight is a half.
         assert caplog.text == ""
         train([figures], model, epoch=1)
-        train([figures], model, epoch=2, logs={"val_kl": 0.06})
+        train([figures], model, epoch=2, logs={"val_kl": 0.11})
         assert caplog.text == ""
         train([figures], model, epoch=3, logs=collapsed)
         train([figures], model, epoch=4, logs=collapsed)
     [record] = caplog.records
-    assert "the posterior has collapsed: KL 0.040 nats, 0 active units" in record.getMessage()
+    assert "the posterior has collapsed: KL 0.090 nats, 0 active units" in record.getMessage()
 
 
 def test_without_latent_variable_nothing_collapses(tmp_path, caplog):
