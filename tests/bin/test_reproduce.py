@@ -76,7 +76,7 @@ def test_table_2_of_text(launcher, data_dir, tmp_path):
     assert ended.status == 0, ended.stderr
     table = (tmp_path / "out" / "table2.md").read_text()
     assert "| SA-VAE 2 |" in table
-    assert f"python bin/train.py --flagfile={flagfile} --method=vae" in table
+    assert f"python bin/train.py --flagfile={flagfile}" in table
     assert_one_line(
         launcher.run("bin/reproduce.py", "--table=2", "--rows=SA-VAE 3", *common), 2, "--rows=SA-VAE 3: expected"
     )
