@@ -2,13 +2,21 @@
 
 With D = probabilities - targets, the gradient of a word's NLL to its state is D W^T. It is a residual of the forward
 pass (see `residuals`), and all that a second derivative adds is one product with the kernel W and one pass over D.
+
+Words are taken in blocks. D is kept, in blocks, for the derivatives to the kernel; nothing else of size words x
+vocabulary outlives its block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import tensorflow as tf
 
 from sa_vae_tf.kernels.residuals import with_residuals
+
+# Scores of a block, at most: 64 MiB in float32.
+BLOCK = 2**24
 
 
 def word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -23,9 +31,15 @@ def word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.
     Returns:
       [...].
     """
-    rows = tf.reshape(states, [-1, states.shape[-1]])
-    words = tf.reshape(targets, [-1])
-    return tf.reshape(_word_nll(rows, kernel, bias, words), tf.shape(targets))
+    units, vocabulary = kernel.shape
+    shape, static = tf.shape(targets), targets.shape.num_elements()
+    words = tf.reduce_prod(shape) if static is None else static
+    blocks = -(-words * vocabulary // BLOCK)
+    size = -(-words // blocks)
+    more = blocks * size - words
+    rows = tf.reshape(tf.pad(tf.reshape(states, [-1, units]), [[0, more], [0, 0]]), [blocks, size, units])
+    targets = tf.reshape(tf.pad(tf.reshape(targets, [-1]), [[0, more]]), [blocks, size])
+    return tf.reshape(tf.reshape(_word_nll(rows, kernel, bias, targets), [-1])[:words], shape)
 
 
 def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -35,31 +49,71 @@ def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target
 
 
 def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    """Computes `word_nll` for rows [blocks, size, units] and words [blocks, size]; returns [blocks, size]."""
+    differences: list[tf.TensorArray] = []  # D; of use to the kernel alone, whose second derivative nothing asks for
+
     def forward(rows, kernel, bias):
-        nll, difference = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=rows @ kernel + bias, labels=words)
-        return nll, tf.matmul(difference, kernel, transpose_b=True), difference
+        def block(k, nll, slope, difference):
+            logits = rows[k] @ kernel + bias
+            of_words, d = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=words[k])
+            return (
+                nll.write(k, of_words),
+                slope.write(k, tf.matmul(d, kernel, transpose_b=True)),
+                difference.write(k, d),
+            )
+
+        size = rows.shape[1]
+        shapes = [size], rows.shape[1:], [size, kernel.shape[1]]
+        nll, slope, difference = _over_blocks(rows, block, [_array(rows, shape) for shape in shapes])
+        differences.append(difference)
+        return nll.stack(), slope.stack()
 
     def reverse(inputs, nll, residuals, cotangent, residual_cotangents):
         rows, kernel, _ = inputs
-        slope, difference = residuals
-        weight = cotangent[:, None]
+        [slope], [difference] = residuals, differences
+        zeros = [tf.zeros_like(kernel), tf.zeros_like(bias)]
         if residual_cotangents is None:
-            # `difference` is of use to the kernel alone, whose second derivative nothing asks for.
-            difference = tf.stop_gradient(difference)
-            to_kernel = tf.matmul(weight * rows, difference, transpose_a=True)
-            return weight * slope, to_kernel, tf.linalg.matvec(difference, cotangent, transpose_a=True)
-        # The second derivative reaches the logits' cotangent by <slope, direction> = <difference, direction @ kernel>.
+
+            def first(k, to_kernel, to_bias):
+                d, weight = difference.read(k), cotangent[k]
+                to_kernel += tf.matmul(weight[:, None] * rows[k], d, transpose_a=True)
+                return to_kernel, to_bias + tf.linalg.matvec(d, weight, transpose_a=True)
+
+            return cotangent[..., None] * slope, *_over_blocks(rows, first, zeros)
+
+        # The second derivative reaches the logits' cotangent by <slope, direction> = <D, direction @ kernel>.
         direction = residual_cotangents[0]
-        change = direction @ kernel
-        own = tf.gather(change, words, batch_dims=1)
         along = tf.reduce_sum(direction * slope, -1)
-        weight = (cotangent - along - own)[:, None]
-        places = tf.stack([tf.range(tf.shape(words)[0], dtype=words.dtype), words], -1)
-        curved = tf.tensor_scatter_nd_sub(difference * change, places, along)
-        to_rows = tf.matmul(curved, kernel, transpose_b=True) + weight * slope
-        to_kernel = tf.matmul(rows, curved, transpose_a=True)
-        to_kernel += tf.matmul(direction + weight * rows, difference, transpose_a=True)
-        to_bias = tf.reduce_sum(curved, 0) + tf.linalg.matvec(difference, weight[:, 0], transpose_a=True)
-        return to_rows, to_kernel, to_bias
+
+        def second(k, to_rows, to_kernel, to_bias):
+            d = difference.read(k)
+            change = direction[k] @ kernel
+            weight = cotangent[k] - along[k] - tf.gather(change, words[k], batch_dims=1)
+            places = tf.stack([tf.range(tf.shape(d)[0], dtype=words.dtype), words[k]], -1)
+            curved = tf.tensor_scatter_nd_sub(d * change, places, along[k])
+            to_row = tf.matmul(curved, kernel, transpose_b=True) + weight[:, None] * slope[k]
+            to_kernel += tf.matmul(rows[k], curved, transpose_a=True)
+            to_kernel += tf.matmul(direction[k] + weight[:, None] * rows[k], d, transpose_a=True)
+            to_bias += tf.reduce_sum(curved, 0) + tf.linalg.matvec(d, weight, transpose_a=True)
+            return to_rows.write(k, to_row), to_kernel, to_bias
+
+        to_rows, to_kernel, to_bias = _over_blocks(rows, second, [_array(rows, rows.shape[1:]), *zeros])
+        return to_rows.stack(), to_kernel, to_bias
 
     return with_residuals(forward, reverse)(rows, kernel, bias)
+
+
+def _over_blocks(rows: tf.Tensor, body: Callable, state: Sequence) -> Sequence:
+    """Applies `body` to the number of a block and the state, block after block; returns the last state."""
+    if rows.shape[0] == 1:
+        return body(0, *state)
+    blocks = tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
+    _, *state = tf.while_loop(
+        lambda k, *_: k < blocks, lambda k, *state: [k + 1, *body(k, *state)], [0, *state], parallel_iterations=1
+    )
+    return state
+
+
+def _array(rows: tf.Tensor, element_shape: Sequence) -> tf.TensorArray:
+    blocks = tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
+    return tf.TensorArray(rows.dtype, blocks, element_shape=element_shape, clear_after_read=False)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.kernels import KERNELS, softmax
 from sa_vae_tf.kernels.scan import UNROLLED
 
 FUSED, PLAIN = KERNELS["fused"], KERNELS["plain"]
@@ -83,6 +83,14 @@ def test_softmax(mode):
     targets = words(6)
     fused, plain = (lambda *inputs, k=k: k.word_nll(*inputs, targets) for k in (FUSED, PLAIN))
     compare(fused, plain, softmax_inputs(6), [0], mode)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("scores", [VOCABULARY, 2 * VOCABULARY + 1, 5 * VOCABULARY])
+def test_softmax_in_blocks(scores, mode, monkeypatch):
+    # Blocks of one word, of two, and of five with the second filled up.
+    monkeypatch.setattr(softmax, "BLOCK", scores)
+    test_softmax(mode)
 
 
 @pytest.mark.parametrize("mode", MODES)
