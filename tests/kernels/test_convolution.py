@@ -1,0 +1,75 @@
+"""The convolution against TensorFlow's: values and derivatives."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.kernels.convolution import convolve
+from tests.kernels.test_kernels import CLOSE, MODES, waves
+
+rng = np.random.default_rng(0)
+
+
+def plain(inputs: tf.Tensor, kernel: tf.Tensor, padding=((0, 0), (0, 0))) -> tf.Tensor:
+    return tf.nn.conv2d(tf.pad(inputs, [(0, 0), *padding, (0, 0)]), kernel, 1, "VALID")
+
+
+def arguments(rows: int, columns: int) -> list[tf.Tensor]:
+    """Inputs and a kernel of which no two sizes are the same."""
+    return [tf.constant(rng.normal(size=shape)) for shape in ([2, 6, 7, 3], [rows, columns, 3, 4])]
+
+
+def derivatives(function, inputs: list[tf.Tensor], order: int) -> list[tf.Tensor]:
+    """Returns the value, and for each order the derivatives of a weighted sum of all those before."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        results = derivatives(function, inputs, order - 1) if order else [function(*inputs)]
+        objective = tf.add_n([tf.reduce_sum(waves(r, i) * (r if order else r * r)) for i, r in enumerate(results)])
+    return results + tape.gradient(objective, inputs)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("rows", "columns", "padding"),
+    [
+        (1, 1, ((0, 0), (0, 0))),
+        (3, 2, ((0, 0), (0, 0))),
+        (6, 7, ((0, 0), (0, 0))),
+        (3, 3, ((1, 1), (1, 1))),
+        (3, 5, ((2, 0), (2, 2))),
+        (1, 4, ((0, 0), (1, 3))),
+    ],
+)
+def test_values_and_first_and_second_derivatives(rows, columns, padding, mode):
+    inputs = arguments(rows, columns)
+    ours, theirs = (lambda *inputs, f=f: f(*inputs, padding) for f in (convolve, plain))
+    actual = MODES[mode](lambda *inputs: derivatives(ours, list(inputs), 1))(*inputs)
+    expected = tf.function(lambda *inputs: derivatives(theirs, list(inputs), 1))(*inputs)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, **CLOSE)
+
+
+def test_third_derivatives():
+    inputs = arguments(3, 2)
+    actual = tf.function(lambda: derivatives(convolve, inputs, 2))()
+    expected = tf.function(lambda: derivatives(plain, inputs, 2))()
+    for a, e in zip(actual, expected, strict=True):
+        # Sums of some thousand terms, up to a million in size.
+        np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10 * np.max(np.abs(e)))
+
+
+def test_batch_may_be_unknown_when_the_graph_is_built():
+    inputs, kernel = arguments(3, 2)
+    signature = [tf.TensorSpec([None, *inputs.shape[1:]], tf.float64), tf.TensorSpec(kernel.shape, tf.float64)]
+    graph = tf.function(lambda *inputs: derivatives(convolve, list(inputs), 1), input_signature=signature)
+    for a, e in zip(graph(inputs, kernel), derivatives(plain, [inputs, kernel], 1), strict=True):
+        np.testing.assert_allclose(a, e, **CLOSE)
+
+
+def test_no_gradient_of_a_kernel_is_left_to_tensorflow():
+    # In a training step compiled for a CPU it would take most of the time.
+    inputs = arguments(3, 2)
+    graph = tf.function(lambda: derivatives(convolve, inputs, 1)).get_concrete_function().graph
+    operations = {operation.type for operation in graph.get_operations()}
+    assert "Conv2D" in operations
+    assert not {name for name in operations if "Backprop" in name}
