@@ -1,0 +1,81 @@
+"""A layer of the two stacks of gated causal convolutions of a Gated PixelCNN.
+
+Van den Oord et al. 2016, Conditional image generation with PixelCNN decoders (arXiv:1606.05328), section 2.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from sa_vae_tf.kernels.convolution import convolve
+
+ALL = slice(None)
+
+
+class GatedLayer(NamedTuple):
+    """Weights of a layer whose kernels have size 2 * reach + 1, of which only the causal part exists.
+
+    The arguments of the gates have twice as many channels as the layer's maps: one half is gated by the other.
+    """
+
+    vertical_kernel: keras.Variable  # [reach + 1, 2 * reach + 1, in, 2 * channels], a pixel's own row last
+    vertical_bias: keras.Variable
+    across_kernel: keras.Variable  # [2 * channels, 2 * channels]
+    across_bias: keras.Variable
+    horizontal_kernel: keras.Variable  # [1, reach + 1, in, 2 * channels], a pixel's own column last
+    horizontal_bias: keras.Variable
+    output_kernel: keras.Variable  # [channels, channels]
+    output_bias: keras.Variable
+
+    @property
+    def reach(self) -> int:
+        return self.horizontal_kernel.shape[1] - 1
+
+    def vertical(self, maps: tf.Tensor, follows: bool = False, channels: slice = ALL) -> tf.Tensor:
+        """Convolves the rows of an image with those above, without bias.
+
+        Args:
+          maps: [batch, rows, width, in].
+          follows: whether the first `reach` rows are those above; else zeros are.
+          channels: of the kernel's inputs, those that `maps` holds.
+
+        Returns:
+          [batch, rows, width, 2 * channels], less the rows above.
+        """
+        above = 0 if follows else self.reach
+        return convolve(maps, self.vertical_kernel.value[:, :, channels], ((above, 0), (self.reach, self.reach)))
+
+    def horizontal(self, maps: tf.Tensor, follows: bool = False, channels: slice = ALL) -> tf.Tensor:
+        """Convolves the columns of an image with those to the left, as `vertical` does rows."""
+        left = 0 if follows else self.reach
+        return convolve(maps, self.horizontal_kernel.value[:, :, channels], ((0, 0), (left, 0)))
+
+    def across(self, arguments: tf.Tensor) -> tf.Tensor:
+        """Returns what the horizontal stack adds to its arguments for those of the vertical stack."""
+        return affine(arguments, self.across_kernel, self.across_bias)
+
+    def output(self, arguments: tf.Tensor) -> tf.Tensor:
+        """Returns what the horizontal stack makes of its arguments, [..., channels]."""
+        return affine(gate(arguments), self.output_kernel, self.output_bias)
+
+
+def gate(arguments: tf.Tensor) -> tf.Tensor:
+    values, gates = tf.split(arguments, 2, -1)
+    return tf.tanh(values) * tf.sigmoid(gates)
+
+
+def affine(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> tf.Tensor:
+    return tf.tensordot(x, kernel.value, 1) + bias.value
+
+
+def down(maps: tf.Tensor) -> tf.Tensor:
+    """Moves images down by a row."""
+    return tf.pad(maps, [[0, 0], [1, 0], [0, 0], [0, 0]])[:, :-1]
+
+
+def right(maps: tf.Tensor) -> tf.Tensor:
+    """Moves images right by a column."""
+    return tf.pad(maps, [[0, 0], [0, 0], [1, 0], [0, 0]])[:, :, :-1]
