@@ -28,6 +28,8 @@ def main():
     # One landscape holds for all runs only where they share a decoder of two latent dimensions.
     if all(config.data == "synthetic" and config.generator == "oracle" for config in configs):
         print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
+    else:
+        print("No landscape: it needs a fixed decoder of two latent dimensions, --data=synthetic --generator=oracle")
     draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
     print(f"TensorBoard: tensorboard --logdir {output.parent}")

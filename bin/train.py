@@ -8,8 +8,11 @@ from sa_vae_tf.training.train import train
 
 
 def main():
-    run = train(settings.from_flags())
-    print(f"Trained: {run.path}. Next: python bin/evaluate.py --run_dir={run.path}; tensorboard --logdir {run.path}")
+    config = settings.from_flags()
+    run = train(config)
+    split = " --split=validation" if config.train_file and not config.test_file else ""
+    evaluate = f"python bin/evaluate.py --run_dir={run.path}{split}"
+    print(f"Trained: {run.path}. Next: {evaluate}; tensorboard --logdir {run.path}")
 
 
 if __name__ == "__main__":

@@ -72,5 +72,6 @@ def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0)
     optimum, _ = grid_search(value)
     whole = compute_landscape(value, optimum, trajectories.values())
     near = compute_landscape(value, optimum, [means[-1] for means in trajectories.values()])
-    draw_landscape(whole, near, trajectories, path, f"Bound of test example {example}")
+    worth_it = np.ptp(near.mean_1) < 0.5 * np.ptp(whole.mean_1)
+    draw_landscape(whole, near if worth_it else None, trajectories, path, f"Bound of test example {example}")
     return [path, path.with_suffix(".json")]

@@ -74,22 +74,26 @@ def compute_landscape(
 
 
 def draw_landscape(
-    whole: Landscape, near: Landscape, trajectories: Mapping[str, npt.ArrayLike], path: str | Path, title: str = ""
+    whole: Landscape,
+    near: Landscape | None,
+    trajectories: Mapping[str, npt.ArrayLike],
+    path: str | Path,
+    title: str = "",
 ) -> dict[str, Any]:
     """Draws a landscape as contours, with the posterior means of each method, and writes it as PNG and JSON.
 
     Args:
       whole: as from `compute_landscape`, of all trajectories.
-      near: of their ends, drawn enlarged beside it.
+      near: of their ends, drawn enlarged beside it; None for `whole` alone.
       trajectories: for each method by name, its posterior mean [2], or means from the initial to the refined
         posterior, [steps + 1, 2]; as `Refined.path.mean` for one example.
       path: of the PNG; the numbers go to the same path with the suffix .json.
       title: of the figure; none if empty.
 
     Returns:
-      What was drawn: `whole` and `near`, each with `mean_1` [columns], `mean_2` [rows], `bound` [rows, columns] in
-      nats and `levels` in nats above the optimum; `optimum_mean` and `optimum_log_variance` [2], `optimum_bound`, and
-      `trajectories`, a dict of [points, 2] by method.
+      What was drawn: `whole` and, where it is given, `near`, each with `mean_1` [columns], `mean_2` [rows], `bound`
+      [rows, columns] in nats and `levels` in nats above the optimum; `optimum_mean` and `optimum_log_variance` [2],
+      `optimum_bound`, and `trajectories`, a dict of [points, 2] by method.
 
     Raises:
       ValueError: if a trajectory is not [2] or [points, 2], or `path` does not end in .png.
@@ -97,26 +101,31 @@ def draw_landscape(
     Source: section 4.1, Figure 1.
     """
     means = {name: _trajectory(part) for name, part in trajectories.items()}
-    figure, panels = new_panels(9.6, 5.3, 2)
+    landscapes = {"whole": whole} if near is None else {"whole": whole, "near": near}
+    figure, panels = new_panels(4.8 * len(landscapes), 5.3, len(landscapes))
+    titles = (title, "the square on the left, enlarged")
     drawn = {}
-    for axes, (name, landscape) in zip(panels, {"whole": whole, "near": near}.items(), strict=True):
+    for axes, (name, landscape), text in zip(panels, landscapes.items(), titles, strict=False):
         levels = _draw_panel(axes, landscape, means, path_alpha=1.0 if landscape is whole else 0.4)
         drawn[name] = {**{key: getattr(landscape, key) for key in ("mean_1", "mean_2", "bound")}, "levels": levels}
-    panels[0].indicate_inset(
-        (near.mean_1[0], near.mean_2[0], np.ptp(near.mean_1), np.ptp(near.mean_2)), edgecolor=INK, alpha=1, zorder=30
-    )
-    for axes, text in zip(panels, (title, "the square on the left, enlarged"), strict=True):
         axes.set_title(text, fontsize=10, color=INK, loc="left")
+    if near is not None:
+        (left, right), (bottom, top) = (
+            np.clip((inner[0], inner[-1]), outer[0], outer[-1])
+            for inner, outer in ((near.mean_1, whole.mean_1), (near.mean_2, whole.mean_2))
+        )
+        panels[0].indicate_inset((left, bottom, right - left, top - bottom), edgecolor=INK, alpha=1, zorder=30)
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,
         loc="outside lower center",
-        ncols=min(4, len(means) + 1),
+        ncols=min(2 * len(landscapes), len(means) + 1),
         frameon=False,
         fontsize=9,
-        title=f"contours: nats above the optimum's bound of {whole.optimum_bound:.2f} nats; "
-        "open circle: initial posterior, filled circle: refined",
+        title=f"contours: nats above the optimum's bound of {whole.optimum_bound:.2f} nats"
+        + ("; " if near is not None else "\n")
+        + "open circle: initial posterior, filled circle: refined",
         title_fontsize=8,
     )
     numbers = {

@@ -115,6 +115,7 @@ def evaluate(
         "effective_samples": average.get("effective_samples"),
         "mutual_information_in_batch": 0.0,
         "split": split,
+        "test_file": test_file or None,
         "method": config.method,
         "hvp": config.hvp,
         "epochs": len(run.read_metrics()),

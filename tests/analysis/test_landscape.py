@@ -90,3 +90,10 @@ def test_draw_landscape_writes_a_figure_and_its_numbers(value, tmp_path):
     np.testing.assert_array_equal(written["trajectories"]["SA-VAE"], trajectories["SA-VAE"])
     with pytest.raises(ValueError, match="ends in .png"):
         draw_landscape(landscape, near, trajectories, tmp_path / "figure.pdf")
+
+
+def test_a_landscape_alone_has_one_panel(tmp_path, value):
+    whole = compute_landscape(value, OPTIMUM, [np.zeros(2)], points=5)
+    numbers = draw_landscape(whole, None, {"VAE": OPTIMUM.mean}, tmp_path / "one.png")
+    assert "near" not in numbers
+    assert (tmp_path / "one.png").exists()
