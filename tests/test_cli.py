@@ -86,8 +86,10 @@ def test_log_lines_name_the_script_and_their_level(run):
 def test_interrupted_while_it_imports(ignored, tmp_path):
     # In TensorFlow's place, a module that says when it is imported and takes the time that TensorFlow takes.
     (tmp_path / "tensorflow.py").write_text("import time\nopen('begun', 'w')\ntime.sleep(2)\n")
-    ignore = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)\n" if ignored else ""
-    (tmp_path / "some_script.py").write_text(ignore + "from sa_vae_tf import cli\n")
+    # Not as inherited: a shell starts what runs in the background with SIGINT ignored.
+    handler = "SIG_IGN" if ignored else "default_int_handler"
+    signals = f"import signal; signal.signal(signal.SIGINT, signal.{handler})\n"
+    (tmp_path / "some_script.py").write_text(signals + "from sa_vae_tf import cli\n")
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     process = subprocess.Popen(
         [sys.executable, "some_script.py"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
