@@ -95,8 +95,9 @@ def _text_data(config: Config, names: Sequence[str], vocabulary_file: Path | Non
     if config.train_file or all(files.values()) or not config.corpus:
         missing = [name for name in names if not files[name]]
         if missing:
+            name = missing[0]
             raise UserError(
-                f"--{flags[missing[0]]}: expected a text file, there is none for the {missing[0]} split (or another --split)"
+                f"--{flags[name]}: expected a text file, there is none for the {name} split (or another --split)"
             )
         vocab_file = str(vocabulary_file or config.vocab_file)
         if not vocab_file:
