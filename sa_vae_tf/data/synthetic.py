@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from sa_vae_tf.data.preparation import prepare
+from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.models.synthetic import SyntheticGenerator
 
 VOCABULARY_SIZE = 1000
@@ -37,7 +38,8 @@ class SyntheticConfig(tfds.core.BuilderConfig):
 class SyntheticSequences(tfds.core.GeneratorBasedBuilder):
     """Sequences of five symbols out of 1,000 whose two-dimensional latent variable is known."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {"1.0.0": "Draws that depended on the number of cores.", "2.0.0": "The same draws on any machine."}
     BUILDER_CONFIGS = [SyntheticConfig(name="seed_1", description="The oracle of seed 1.")]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -56,8 +58,10 @@ class SyntheticSequences(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, number: int):
         count = self.builder_config.examples
-        latent_seed, token_seed = tf.unstack(tf.random.split(tf.constant([self.builder_config.seed, number])))
-        latent = tf.random.stateless_normal([count, LATENT_DIM], latent_seed)
+        latent_seed, token_seed = tf.unstack(
+            tf.random.split(tf.constant([self.builder_config.seed, number]), alg=GENERATOR)
+        )
+        latent = tf.random.stateless_normal([count, LATENT_DIM], latent_seed, alg=GENERATOR)
         tokens = oracle(self.builder_config.seed).sample(latent, SEQUENCE_LENGTH, token_seed)
         for index, (z, x) in enumerate(zip(latent.numpy(), tokens.numpy(), strict=True)):
             yield index, {"tokens": x, "latent": z}

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.inference.draws import GENERATOR
+from sa_vae_tf.inference.draws import GENERATOR, gumbel_noise
 
 # Below this temperature the most probable word is as good as certain, and the division could overflow.
 COLDEST = 1e-6
@@ -190,13 +190,9 @@ def _sample(decoder, z, index, symbols, settings, seed):
 
 
 def _gumbel_per_example(index: tf.Tensor, vocabulary: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draws Gumbel noise, [batch, vocabulary]: the argmax of logits plus this is a draw from their distribution."""
-
-    def bits_of(number):
-        own = tf.random.fold_in(seed, number, alg=GENERATOR)
-        return tf.random.stateless_uniform([vocabulary], own, minval=None, maxval=None, dtype=tf.uint32, alg=GENERATOR)
-
-    bits = tf.map_fn(bits_of, index, fn_output_signature=tf.TensorSpec([vocabulary], tf.uint32))
-    # The odd multiples of 2**-24 in (0, 1): never an end, where the noise would be infinite.
-    uniform = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.float32) + 0.5) * 2.0**-23
-    return -tf.math.log(-tf.math.log(uniform))
+    """Draws Gumbel noise for each example, [batch, vocabulary]."""
+    return tf.map_fn(
+        lambda number: gumbel_noise([vocabulary], tf.random.fold_in(seed, number, alg=GENERATOR)),
+        index,
+        fn_output_signature=tf.TensorSpec([vocabulary], tf.float32),
+    )

@@ -86,6 +86,24 @@ def noise_per_example(
     return tf.constant(2**0.5, dtype) * tf.math.erfinv(uniform)
 
 
+def gumbel_noise(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Draws Gumbel noise: the argmax of logits plus this noise is a draw from the distribution of the logits.
+
+    `tf.random.stateless_categorical` draws other values for another number of threads, this does not.
+
+    Args:
+      shape: of the noise.
+      seed: int32 [2].
+
+    Returns:
+      float32 of this shape, between -2.9 and 16.7.
+    """
+    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg=GENERATOR)
+    # The odd multiples of 2**-24 in (0, 1): never an end, where the noise would be infinite.
+    uniform = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.float32) + 0.5) * 2.0**-23
+    return -tf.math.log(-tf.math.log(uniform))
+
+
 def draw_per_example(like: Posterior, index: tf.Tensor, steps: int, seed: tf.Tensor) -> tuple[Draw, Draw]:
     """Draws the randomness of a refinement and of the bound at its end, the same for an example in any batch.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from sa_vae_tf.inference.draws import GENERATOR, gumbel_noise
 from sa_vae_tf.models.dropout import dropout
 from sa_vae_tf.models.initializers import uniform_stream
 
@@ -132,18 +133,18 @@ class SyntheticGenerator(keras.Model):
         Args:
           z: [batch, latent].
           steps: number of symbols, at least one.
-          seed: int32 [2]; the same seed gives the same sequences.
+          seed: int32 [2]; the same seed gives the same sequences, on any number of cores.
 
         Returns:
           int32 [batch, steps].
         """
         shift = z @ self.latent_kernel.value
         tokens = tf.zeros([tf.shape(z)[0], 0], tf.int32)
-        for step_seed in tf.unstack(tf.random.split(seed, steps)):
+        for step_seed in tf.unstack(tf.random.split(seed, steps, alg=GENERATOR)):
             # The last position of a prefix with one symbol appended does not depend on that symbol.
             logits = self.logits(tf.pad(tokens, [[0, 0], [0, 1]]))[:, -1] + shift
-            drawn = tf.random.stateless_categorical(logits, 1, step_seed, dtype=tf.int32)
-            tokens = tf.concat([tokens, drawn], 1)
+            drawn = tf.argmax(logits + gumbel_noise(tf.shape(logits), step_seed), -1, tf.int32)
+            tokens = tf.concat([tokens, drawn[:, None]], 1)
         return tokens
 
 

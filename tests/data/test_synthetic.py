@@ -1,5 +1,8 @@
 """The synthetic corpus."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -111,3 +114,24 @@ def test_data_dir_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=f"^--data_dir={tmp_path}/file/data: cannot write there"):
         synthetic.builder(1, 3, str(tmp_path / "file" / "data"))
+
+
+EXAMPLES_DRAWN = """
+import sys
+import tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
+from sa_vae_tf.data import synthetic
+config = synthetic.SyntheticConfig(name="seed_3", seed=3, examples=300, description="-")
+for _, example in synthetic.SyntheticSequences(config=config, data_dir=sys.argv[2])._generate_examples(0):
+    print(*example["tokens"], *example["latent"])
+"""
+
+
+def test_number_of_threads_does_not_change_the_corpus(tmp_path):
+    def drawn_with(threads):
+        command = [sys.executable, "-c", EXAMPLES_DRAWN, str(threads), str(tmp_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    one = drawn_with(1)
+    assert one.count("\n") == 300
+    assert drawn_with(4) == one

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, draw, draw_per_example, noise_per_example
+from sa_vae_tf.inference.draws import gumbel_noise
 
 SEED = tf.constant([3, 4])
 
@@ -100,3 +101,13 @@ def test_errors():
         draw_per_example(posterior(3), tf.range(3, dtype=tf.int64), -1, SEED)
     with pytest.raises(ValueError, match="one number for each example"):
         draw_per_example(posterior(3), tf.range(4, dtype=tf.int64), 1, SEED)
+
+
+def test_gumbel_noise_is_gumbel_and_finite():
+    noise = gumbel_noise([200, 500], tf.constant([3, 4])).numpy()
+    assert noise.min() > -2.9
+    assert noise.max() < 16.7
+    # 100,000 draws; Kolmogorov's statistic times the root of their number exceeds 2.2 once in 10,000 times.
+    expected = np.exp(-np.exp(-np.sort(noise.ravel())))
+    statistic = np.abs(expected - np.arange(0.5, noise.size) / noise.size).max()
+    assert statistic * np.sqrt(noise.size) < 2.2
