@@ -30,7 +30,7 @@ def importance_weighted_nll(
     posterior: Posterior,
     context: Any,
     index: tf.Tensor,
-    samples: int,
+    samples: int | tf.Tensor,
     seed: tf.Tensor,
     samples_per_call: int = 1,
 ) -> ImportanceWeighted:
@@ -47,8 +47,8 @@ def importance_weighted_nll(
       context: what the decoder reads besides z. With `samples_per_call` above one it must hold each example that
         many times in a row, as from `decoder.prepare(tf.repeat(x, samples_per_call, axis=0))`.
       index: int64 [batch], the place of each example in its data set.
-      samples: S, the number of samples drawn for each example. If `samples_per_call` does not divide it, what the
-        last call computes beyond S is left out of the sum.
+      samples: S, the number of samples drawn for each example, an integer, or a scalar tensor that is at least one. If
+        `samples_per_call` does not divide it, what the last call computes beyond S is left out of the sum.
       seed: int32 [2].
       samples_per_call: how many samples of each example the decoder sees at once.
 
@@ -61,7 +61,7 @@ def importance_weighted_nll(
     Source: Burda et al. 2015, Importance weighted autoencoders, equation 8.
     """
     for name, value in (("samples", samples), ("samples_per_call", samples_per_call)):
-        if value < 1:
+        if not tf.is_tensor(value) and value < 1:
             raise ValueError(f"{name}={value}: expected at least 1")
     dtype, latent = posterior.mean.dtype, posterior.mean.shape[-1]
     noise_seed, decoder_seed = tf.unstack(tf.random.split(seed, 2, alg=GENERATOR))
@@ -95,6 +95,6 @@ def importance_weighted_nll(
         (tf.constant(0), zeros + dtype.min, zeros, zeros),
         parallel_iterations=1,
     )
-    log_samples = tf.math.log(tf.constant(samples, dtype))
+    log_samples = tf.math.log(tf.cast(samples, dtype))
     effective_samples = tf.math.divide_no_nan(tf.square(total), total_of_squares)
     return ImportanceWeighted(log_samples - largest - tf.math.log(total), effective_samples)

@@ -84,7 +84,7 @@ def forbid(logits: tf.Tensor, forbidden: Sequence[int]) -> tf.Tensor:
 
 def filter_logits(
     logits: tf.Tensor,
-    temperature: float = 1.0,
+    temperature: float | tf.Tensor = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
     forbidden: Sequence[int] = (),
@@ -107,9 +107,12 @@ def filter_logits(
     """
     vocabulary = logits.shape[-1]
     logits = forbid(logits, forbidden)
-    if temperature < COLDEST:
-        return tf.where(tf.one_hot(tf.argmax(logits, -1), vocabulary, True, False), logits, -np.inf)
-    logits = logits / temperature
+    temperature = tf.convert_to_tensor(temperature, logits.dtype)
+    cold = temperature < COLDEST
+    best = tf.one_hot(tf.argmax(logits, -1), vocabulary, True, False)
+    logits = tf.where(
+        cold, tf.where(best, logits, -np.inf), logits / tf.where(cold, tf.ones_like(temperature), temperature)
+    )
     if not top_k and top_p == 1:
         return logits
     kept, words = tf.math.top_k(logits, min(top_k or vocabulary, vocabulary))
@@ -158,18 +161,33 @@ def sample(
 
 @tf.function(reduce_retracing=True)
 def _sample(decoder, z, index, symbols, settings, seed):
+    return sample_in_graph(decoder, z, index, symbols, seed, **dataclasses.asdict(settings))
+
+
+def sample_in_graph(
+    decoder: Any,
+    z: tf.Tensor | None,
+    index: tf.Tensor,
+    symbols: Symbols,
+    seed: tf.Tensor,
+    max_length: int | tf.Tensor,
+    temperature: float | tf.Tensor = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+) -> Generated:
+    """Draws as `sample` does, as part of a graph in which the largest length and the temperature may be tensors."""
     batch = tf.shape(index)[0]
 
     def step(position, words, ended, tokens, log_probability, state):
         logits, state = decoder.step(words, state)
         logits = tf.cast(logits, tf.float32)
-        allowed = filter_logits(logits, settings.temperature, settings.top_k, settings.top_p, symbols.forbidden)
+        allowed = filter_logits(logits, temperature, top_k, top_p, symbols.forbidden)
         noise = _gumbel_per_example(index, logits.shape[-1], tf.random.fold_in(seed, position, alg=GENERATOR))
         drawn = tf.argmax(allowed + noise, -1, tf.int32)
         gained = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
         words = tf.where(ended, symbols.pad, drawn)
         log_probability += tf.where(ended, 0.0, gained)
-        tokens = tf.where(tf.range(settings.max_length, dtype=tf.int64) == position, words[:, None], tokens)
+        tokens = tf.where(tf.range(tf.cast(max_length, tf.int64)) == position, words[:, None], tokens)
         return position + 1, words, ended | (words == symbols.end), tokens, log_probability, state
 
     _, _, _, tokens, log_probability, _ = tf.while_loop(
@@ -179,12 +197,12 @@ def _sample(decoder, z, index, symbols, settings, seed):
             tf.constant(0, tf.int64),
             tf.fill([batch], symbols.start),
             tf.fill([batch], False),
-            tf.fill([batch, settings.max_length], symbols.pad),
+            tf.fill([batch, max_length], symbols.pad),
             tf.zeros([batch]),
             decoder.start(z, batch),
         ),
         parallel_iterations=1,
-        maximum_iterations=settings.max_length,
+        maximum_iterations=max_length,
     )
     return Generated(tokens, log_probability)
 

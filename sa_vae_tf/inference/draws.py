@@ -47,7 +47,7 @@ def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Dr
 
 
 def noise_per_example(
-    index: tf.Tensor, shape: Sequence[int], seed: tf.Tensor, dtype: tf.DType = tf.float32
+    index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
     """Draws standard normal noise for each example, a function of the seed and of the example's index alone.
 
@@ -56,7 +56,7 @@ def noise_per_example(
 
     Args:
       index: int64 [batch], the place of each example in its data set.
-      shape: shape of one example's noise, known integers.
+      shape: shape of one example's noise; integers, or without XLA scalar tensors.
       seed: int32 [2].
       dtype: float32 or float64. Noise of float32 stays below 5.2 in size.
 
@@ -79,7 +79,8 @@ def noise_per_example(
         own = tf.random.fold_in(seed, number, alg=GENERATOR)
         return tf.random.stateless_uniform(shape, own, minval=None, maxval=None, dtype=bits_dtype, alg=GENERATOR)
 
-    bits = tf.map_fn(bits_of, index, fn_output_signature=tf.TensorSpec(shape, bits_dtype))
+    known = [None if tf.is_tensor(size) else size for size in shape]
+    bits = tf.map_fn(bits_of, index, fn_output_signature=tf.TensorSpec(known, bits_dtype))
     whole = tf.cast(tf.bitwise.right_shift(bits, tf.constant(surplus, bits_dtype)), dtype)
     # The odd multiples of 2**-digits in (-1, 1), all exact: symmetric and never an end.
     uniform = (whole + 0.5) * 2.0 ** (1 - digits) - 1.0
@@ -104,7 +105,7 @@ def gumbel_noise(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor
     return -tf.math.log(-tf.math.log(uniform))
 
 
-def draw_per_example(like: Posterior, index: tf.Tensor, steps: int, seed: tf.Tensor) -> tuple[Draw, Draw]:
+def draw_per_example(like: Posterior, index: tf.Tensor, steps: int | tf.Tensor, seed: tf.Tensor) -> tuple[Draw, Draw]:
     """Draws the randomness of a refinement and of the bound at its end, the same for an example in any batch.
 
     The draw of the final bound does not depend on the number of steps either, so that methods which refine and
@@ -114,7 +115,7 @@ def draw_per_example(like: Posterior, index: tf.Tensor, steps: int, seed: tf.Ten
     Args:
       like: posterior whose latent dimension and type the noise takes, parts [batch, latent].
       index: int64 [batch], the place of each example in its data set.
-      steps: number of refinement steps, K.
+      steps: number of refinement steps, K; an integer, or without XLA a scalar tensor that is not negative.
       seed: int32 [2]; the same seed gives the same draws.
 
     Returns:
@@ -124,7 +125,7 @@ def draw_per_example(like: Posterior, index: tf.Tensor, steps: int, seed: tf.Ten
     Raises:
       ValueError: if `steps` is negative, `index` is not an int64 vector, or its length is not the batch.
     """
-    if steps < 0:
+    if not tf.is_tensor(steps) and steps < 0:
         raise ValueError(f"steps={steps}: expected a number that is not negative")
     index = tf.convert_to_tensor(index)
     if not like.mean.shape[:1].is_compatible_with(index.shape):

@@ -181,13 +181,17 @@ class LatentVariableModel(keras.Model):
         self.means["kl"].update_state(kl)
 
     def infer(
-        self, batch: dict[str, Any], steps: int | None = None, svi_init: str | None = None, seed: int = 0
+        self,
+        batch: dict[str, Any],
+        steps: int | tf.Tensor | None = None,
+        svi_init: str | None = None,
+        seed: int | tf.Tensor = 0,
     ) -> Inferred:
         """Infers the posteriors of a batch; an example's depends on that example, its index and `seed` alone.
 
         Args:
           batch: as for training.
-          steps: refinement steps; None for as many as in training.
+          steps: refinement steps, an integer or without XLA a scalar tensor; None for as many as in training.
           svi_init: 'encoder', 'zero' or 'random'; None for the start used in training.
           seed: of the noise.
 
@@ -199,7 +203,7 @@ class LatentVariableModel(keras.Model):
         shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
         steps = (self.steps if self.method.refines else 0) if steps is None else steps
         # One draw more than steps: its noise is the random start.
-        draws, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.constant([seed, 0]))
+        draws, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.stack([seed, 0]))
         if not self.method.latent:
             return Inferred(None, None, None, context, bound, final_draw)
         start = svi_init or ("encoder" if self.encoder else self.svi_init)

@@ -101,6 +101,14 @@ def test_in_a_graph(compiled):
     np.testing.assert_allclose(graph(posterior).nll, estimate(x, posterior, 10, 4).nll, rtol=1e-9)
 
 
+def test_a_number_of_samples_that_the_graph_does_not_know():
+    x = model.examples(4)
+    graph = tf.function(lambda samples: estimate(x, off_posterior(x), samples, 2))
+    expected = estimate(x, off_posterior(x), 3, 2)
+    for one, other in zip(graph(tf.constant(3)), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
 def test_weights_beyond_the_range_of_floats():
     # exp(-1e4) is zero and exp(1e4) infinite in float32. One sample in a call is impossible; one example always is.
     def nll(z, context, seed):

@@ -72,6 +72,21 @@ def test_draws_compile_with_a_batch_of_unknown_size():
     assert final.noise.shape == [5, 2]
 
 
+def test_a_number_of_steps_that_the_graph_does_not_know():
+    index = tf.range(5, dtype=tf.int64)
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def draws(steps):
+        return draw_per_example(posterior(5), index, steps, SEED)
+
+    for steps in (0, 3):
+        for one, other in zip(
+            draws(tf.constant(steps)), draw_per_example(posterior(5), index, steps, SEED), strict=True
+        ):
+            np.testing.assert_array_equal(one.noise, other.noise)
+            np.testing.assert_array_equal(one.seed, other.seed)
+
+
 def test_seeds_and_indices_give_unrelated_noise():
     # 2**32 + 1 and 1 have their low halves in common.
     index = tf.constant([0, 1, 2**32 + 1, 2**40], tf.int64)
