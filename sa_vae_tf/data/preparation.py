@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import requests
 import tensorflow_datasets as tfds
 
 from sa_vae_tf.errors import DISK_FULL, UserError
@@ -24,6 +25,20 @@ def data_folder(data_dir: str | None) -> Path:
     return Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
 
 
+def fingerprint(path: str | Path) -> list[tuple[str, int, int]]:
+    """Returns what changes when a file, or one of those in a folder, does.
+
+    Raises:
+      UserError: if there is no such file or folder.
+    """
+    try:
+        files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+        found = [(str(file.resolve()), file.stat()) for file in files]
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+
+
 def prepare(make: Callable[[Path], Builder], data_dir: str | None, corpus: str) -> Builder:
     """Returns a builder whose data is prepared, now if it was not before.
 
@@ -33,7 +48,7 @@ def prepare(make: Callable[[Path], Builder], data_dir: str | None, corpus: str) 
       corpus: what the message that data is being prepared calls it.
 
     Raises:
-      UserError: if there is something in its way, or what the builder raises.
+      UserError: if there is something in its way, it cannot be downloaded, or what the builder raises.
     """
     try:
         folder = data_folder(data_dir)
@@ -51,6 +66,8 @@ def prepare(make: Callable[[Path], Builder], data_dir: str | None, corpus: str) 
                 tfds.disable_progress_bar()
                 with contextlib.redirect_stdout(None), _disk_full_as_os_error():
                     builder.download_and_prepare()
+    except requests.RequestException as error:  # an OSError too
+        raise UserError(f"{corpus}: TFDS cannot download it ({type(error).__name__}); expected a network") from None
     except OSError as error:
         if error.errno in DISK_FULL:
             raise

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data.preparation import prepare
+from sa_vae_tf.data.preparation import fingerprint, prepare
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.text_files import count_words, read_examples
 from sa_vae_tf.data.vocabulary import Vocabulary
@@ -159,7 +159,8 @@ def prepare_text(
 ) -> Corpus:
     """Returns the corpus that a builder makes of files by split; see `prepare_files`."""
     vocabulary = Vocabulary.read(vocab_file) if vocab_file else None
-    recipe = [_fingerprints(files), vocabulary and vocabulary.words, vocab_size, min_count, max_length]
+    fingerprints = [(split, *file) for split, path in files.items() for file in fingerprint(path)]
+    recipe = [fingerprints, vocabulary and vocabulary.words, vocab_size, min_count, max_length]
     config = TextConfig(
         name=hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16],
         description=f"At most {max_length} words a line.",
@@ -171,18 +172,6 @@ def prepare_text(
     )
     corpus = ", ".join(files.values())
     return _load(prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, corpus))
-
-
-def _fingerprints(files: dict[str, str]) -> list[tuple[str, str, int, int]]:
-    """Returns what changes when a file does."""
-    fingerprints = []
-    for split, path in files.items():
-        try:
-            status = Path(path).stat()
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-        fingerprints.append((split, str(Path(path).resolve()), status.st_size, status.st_mtime_ns))
-    return fingerprints
 
 
 def _lengths_file(folder: str, split: str) -> Path:

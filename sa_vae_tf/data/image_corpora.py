@@ -1,0 +1,174 @@
+"""Corpora of grey images as TFDS builders: OMNIGLOT, MNIST, and the images of any file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from sa_vae_tf.data.image_files import read_images
+from sa_vae_tf.data.preparation import data_folder, fingerprint, prepare
+from sa_vae_tf.errors import UserError
+
+
+@dataclasses.dataclass(kw_only=True)
+class ImageConfig(tfds.core.BuilderConfig):
+    """The images of which file or folder, and their height and width in pixels."""
+
+    path: str = ""
+    height: int = 28
+    width: int = 28
+
+
+class ImageFiles(tfds.core.GeneratorBasedBuilder):
+    """Grey images, intensities in [0, 1], in the order of the file."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, file_format: Any = None, **kwargs: Any):
+        super().__init__(file_format=file_format or "array_record", **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        config = self.builder_config
+        image = tfds.features.Tensor(shape=(config.height, config.width, 1), dtype=np.float32)
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({"image": image}),
+            description=type(self).__doc__,
+            disable_shuffling=True,
+        )
+
+    def _path(self, dl_manager: tfds.download.DownloadManager) -> str | Path:
+        return self.builder_config.path
+
+    def _read(self, path: str | Path) -> dict[str, np.ndarray]:
+        images, config = read_images(path), self.builder_config
+        height, width = images["train"].shape[1:3]
+        if (height, width) != (config.height, config.width):
+            raise UserError(
+                f"{path}: images of {height} x {width} pixels, not --image_height={config.height} x "
+                f"--image_width={config.width}; expected --image_height={height} --image_width={width}"
+            )
+        return images
+
+    def _split_generators(self, dl_manager):
+        images = self._read(self._path(dl_manager))
+        return {split: self._generate_examples(of_split) for split, of_split in images.items()}
+
+    def _generate_examples(self, images: np.ndarray):
+        for index, image in enumerate(images):
+            yield index, {"image": image}
+
+
+class OmniglotBurda(ImageFiles):
+    """OMNIGLOT at 28x28 as prepared by Burda et al. (2015), the corpus of the paper's image experiment."""
+
+    BUILDER_CONFIGS = [ImageConfig(name="published", description="28x28.")]
+    FILE = "chardata.mat"
+    COUNTS = {"train": 24_345, "test": 8_070}
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Get https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat and put it into the folder "
+        "omniglot_burda of the manual downloads."
+    )
+
+    @classmethod
+    def locate(cls, folder: Path) -> Path:
+        """Returns the path of the file.
+
+        Raises:
+          UserError: if it is missing; says what to put where.
+        """
+        if not (folder / cls.FILE).is_file():
+            raise UserError(f"{folder / cls.FILE}: there is no such file. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        return folder / cls.FILE
+
+    def _path(self, dl_manager):
+        return self.builder_config.path or self.locate(dl_manager.manual_dir / self.name)
+
+    def _read(self, path):
+        images = super()._read(path)
+        for split, of_split in images.items():
+            if len(of_split) != self.COUNTS[split]:
+                raise UserError(
+                    f"{path}: has {len(of_split):,} {split} images, that of {self.name} has {self.COUNTS[split]:,}. "
+                    f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} Or give a file of your own by --data_file."
+                )
+        return images
+
+
+def file_images(path: str, height: int, width: int, data_dir: str | None) -> dict[str, np.ndarray]:
+    """Returns the images of a file or folder, reading it only if it or its size is new.
+
+    Args:
+      path: see `read_images`.
+      height, width: of the images, in pixels.
+      data_dir: where prepared data is kept; None for TFDS's default.
+
+    Returns:
+      'train' and perhaps 'test': float32 [images, height, width, 1] in [0, 1].
+
+    Raises:
+      UserError: if it cannot be read, holds anything else or images of another size.
+    """
+    return _prepared(ImageFiles, path, height, width, data_dir)
+
+
+def published_images(name: str, data_dir: str | None, manual_dir: str) -> dict[str, np.ndarray]:
+    """Returns the images of a published corpus, preparing it on first use.
+
+    Args:
+      name: one of PUBLISHED_IMAGES.
+      data_dir: where prepared data is kept; None for TFDS's default.
+      manual_dir: folder of manual downloads, with one folder for each corpus; empty for TFDS's, downloads/manual in
+        `data_dir`.
+
+    Returns:
+      'train' and 'test': float32 [images, 28, 28, 1] in [0, 1].
+
+    Raises:
+      UserError: if a file is missing, is not the published one or cannot be downloaded.
+    """
+    folder = Path(manual_dir).expanduser() if manual_dir else data_folder(data_dir) / "downloads" / "manual"
+    return PUBLISHED_IMAGES[name](data_dir, folder / name)
+
+
+def _omniglot(data_dir: str | None, folder: Path) -> dict[str, np.ndarray]:
+    return _prepared(OmniglotBurda, str(OmniglotBurda.locate(folder)), 28, 28, data_dir)
+
+
+def _mnist(data_dir: str | None, folder: Path) -> dict[str, np.ndarray]:
+    """Returns MNIST, which TFDS downloads."""
+
+    builder = prepare(lambda folder: tfds.builder("mnist", data_dir=folder), data_dir, "--corpus=mnist")
+    splits = {name: builder.as_dataset(split=name, batch_size=-1)["image"].numpy() for name in ("train", "test")}
+    return {name: images / np.float32(255) for name, images in splits.items()}
+
+
+PUBLISHED_IMAGES: dict[str, Callable[[str | None, Path], dict[str, np.ndarray]]] = {
+    OmniglotBurda.name: _omniglot,
+    "mnist": _mnist,
+}
+
+
+def _prepared(
+    builder: type[ImageFiles], path: str, height: int, width: int, data_dir: str | None
+) -> dict[str, np.ndarray]:
+    recipe = json.dumps([fingerprint(path), height, width])
+    config = ImageConfig(
+        name=hashlib.sha256(recipe.encode()).hexdigest()[:16],
+        description=f"{height} x {width} pixels.",
+        path=path,
+        height=height,
+        width=width,
+    )
+    prepared = prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, path)
+    sources = {split: prepared.as_data_source(split) for split in prepared.info.splits}
+    return {
+        split: np.stack([example["image"] for example in source.__getitems__(range(len(source)))])
+        for split, source in sources.items()
+    }

@@ -1,0 +1,117 @@
+"""Grey images from files: a .mat of Burda et al., an array of NumPy, a folder of PNGs."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from sa_vae_tf.data.mat_files import read_mat
+from sa_vae_tf.errors import UserError
+
+# Of the images in a .mat.
+SIDE = 28
+
+
+def read_images(path: str | Path) -> dict[str, np.ndarray]:
+    """Returns the images of a file or folder.
+
+    Args:
+      path: of one of
+        - a .mat with the arrays `data`, for training, and `testdata`, 784 x number of images of 28x28, each image
+          column after column (the chardata.mat of Burda et al. 2015);
+        - a .npy with one array, or a .npz with one array or with `train` and `test`: number of images x height x
+          width, and perhaps x 1; no object arrays;
+        - a folder of .png files of one size, taken in the order of their names.
+        Intensities are in [0, 1], or bytes of which 255 is 1. An array of bytes that are all zero or one is taken as
+        it is.
+
+    Returns:
+      'train' and perhaps 'test': float32 [images, height, width, 1] in [0, 1].
+
+    Raises:
+      UserError: if it cannot be read, or holds anything else.
+    """
+    path = Path(path)
+    readers = {".mat": _read_mat, ".npy": _read_numpy, ".npz": _read_numpy}
+    if path.is_dir():
+        arrays = _read_folder(path)
+    elif path.suffix.lower() not in readers:
+        raise UserError(f"{path}: expected a .mat, .npy or .npz file, or a folder of .png files")
+    elif not path.is_file():
+        raise UserError(f"{path}: there is no such file")
+    else:
+        arrays = readers[path.suffix.lower()](path)
+    return {split: _intensities(images, f"{path} ({split})") for split, images in arrays.items()}
+
+
+def _read_mat(path: Path) -> dict[str, np.ndarray]:
+    arrays, images = read_mat(path), {}
+    for split, name in (("train", "data"), ("test", "testdata")):
+        if name not in arrays:
+            raise UserError(f"{path}: there is no array {name} of numbers; expected data and testdata")
+        shape = arrays[name].shape
+        if len(shape) != 2 or shape[0] != SIDE**2:
+            raise UserError(f"{path}: {name} has shape {_times(shape)}; expected {SIDE**2} x number of images")
+        images[split] = arrays[name].T.reshape(-1, SIDE, SIDE).transpose(0, 2, 1)
+    return images
+
+
+def _read_numpy(path: Path) -> dict[str, np.ndarray]:
+    try:
+        content = np.load(path, allow_pickle=False)
+        arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"{path}: expected numbers saved by NumPy ({error})") from None
+    if len(arrays) == 1:
+        return {"train": next(iter(arrays.values()))}
+    if not {"train", "test"} <= arrays.keys():
+        raise UserError(f"{path}: has the arrays {', '.join(arrays) or 'none'}; expected one, or train and test")
+    return {split: arrays[split] for split in ("train", "test")}
+
+
+def _read_folder(path: Path) -> dict[str, np.ndarray]:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+    if not files:
+        raise UserError(f"{path}: there are no .png files in this folder")
+    images = []
+    for file in files:
+        try:
+            image = tf.io.decode_png(file.read_bytes()).numpy()
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+        except tf.errors.InvalidArgumentError:
+            raise UserError(f"{file}: expected a PNG image") from None
+        if image.shape[-1] != 1:
+            raise UserError(f"{file}: has {image.shape[-1]} channels; expected one, a grey image")
+        images.append(image)
+        if image.shape != images[0].shape:
+            sizes = [_times(shape[:2]) for shape in (image.shape, images[0].shape)]
+            raise UserError(f"{file}: has {sizes[0]} pixels, {files[0].name} {sizes[1]}; expected images of one size")
+    return {"train": np.stack(images) / np.float32(255)}
+
+
+def _intensities(images: np.ndarray, where: str) -> np.ndarray:
+    """Returns images as float32 [images, height, width, 1] in [0, 1], or says what is wrong with them."""
+    if images.dtype.kind not in "buif":
+        raise UserError(f"{where}: values of type {images.dtype}; expected numbers")
+    if images.ndim == 4 and images.shape[-1] != 1:
+        raise UserError(f"{where}: has {images.shape[-1]} channels; expected one, grey images")
+    if images.ndim not in (3, 4) or 0 in images.shape[1:]:
+        raise UserError(f"{where}: has shape {_times(images.shape)}; expected number of images x height x width")
+    if not len(images):
+        raise UserError(f"{where}: has no images")
+    scale = 255 if images.dtype == np.uint8 and images.max() > 1 else 1
+    images = images.reshape(*images.shape[:3], 1)
+    for number, image in enumerate(images):
+        if not (image.min() >= 0 and image.max() <= scale):
+            wrong = image[~((image >= 0) & (image <= scale))][0]
+            raise UserError(f"{where}: image {number} has a pixel of {wrong}; expected 0 to 1, or bytes (uint8)")
+    return images.astype(np.float32) / np.float32(scale)
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,115 @@
+"""Batches of binary images, drawn from intensities."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from sa_vae_tf.errors import UserError
+
+# Training images that are held out (section 4.3), or a tenth of fewer than ten times as many.
+VALIDATION_IMAGES = 2000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSplit:
+    """One split of a corpus of images, with the face of `pipeline.Split`.
+
+    An example is a binary image, each pixel drawn with its intensity as the probability of a one. Batches in order
+    hold one draw, batches for training another in each epoch; a draw is a function of seed, split, epoch and index.
+
+    Attributes:
+      intensities: [count, height, width, 1] in [0, 1].
+      seed: of the one draw.
+      number: of the split among those of its corpus.
+    """
+
+    intensities: np.ndarray
+    seed: int
+    number: int
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return len(self.intensities)
+
+    def take(self, count: int) -> ImageSplit:
+        """Returns the first `count` examples, or all of them for 0."""
+        return dataclasses.replace(self, intensities=self.intensities[: count or None])
+
+    def steps(self, batch_size: int) -> int:
+        """Returns the number of batches in which every example occurs once."""
+        return -(-self.count // batch_size)
+
+    def in_order(self, batch_size: int) -> tf.data.Dataset:
+        """Returns batches of all examples in order, the same each time."""
+
+        def batches() -> Iterable[tuple[np.ndarray, list[int]]]:
+            return ((index, [self.seed, self.number, 0]) for index in _cut(np.arange(self.count), batch_size))
+
+        return self._batches(batches, self.steps(batch_size))
+
+    def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+        """Returns endless batches, each epoch drawn and ordered anew, without the first `start` of them.
+
+        The batch at a given position depends on the seed and the position alone, so that a run that was stopped
+        goes on with the batches it had not seen.
+        """
+
+        def epoch(number: int) -> Iterator[tuple[np.ndarray, list[int]]]:
+            order = np.random.default_rng([seed, number]).permutation(self.count)
+            return ((index, [seed, self.number, 1 + number]) for index in _cut(order, batch_size))
+
+        def batches() -> Iterable[tuple[np.ndarray, list[int]]]:
+            first, passed = divmod(start, self.steps(batch_size))
+            return itertools.islice(itertools.chain.from_iterable(map(epoch, itertools.count(first))), passed, None)
+
+        return self._batches(batches, tf.data.INFINITE_CARDINALITY)
+
+    def _batches(self, plan: Callable[[], Iterable[tuple[np.ndarray, list[int]]]], count: int) -> tf.data.Dataset:
+        def batches() -> Iterator[dict[str, np.ndarray]]:
+            for index, seed in plan():
+                images = (binary(self.intensities[i], [*seed, i]) for i in index)
+                yield {"x": np.stack(list(images)), "index": index}
+
+        shape = [None, *self.intensities.shape[1:]]
+        batch = {"x": tf.TensorSpec(shape, tf.uint8), "index": tf.TensorSpec([None], tf.int64)}
+        data = tf.data.Dataset.from_generator(batches, output_signature=batch)
+        return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+
+
+def binary(intensities: np.ndarray, seed: list[int]) -> np.ndarray:
+    """Draws an image of zeros and ones, uint8, each pixel one with the probability of its intensity."""
+    # A sequence of seeds is padded with zeros: the same number of them each time tells all apart.
+    return (np.random.default_rng(seed).random(intensities.shape, np.float32) < intensities).astype(np.uint8)
+
+
+def _cut(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def image_splits(images: dict[str, np.ndarray], seed: int) -> dict[str, ImageSplit]:
+    """Returns the splits of a corpus, with validation images held out of those for training.
+
+    Args:
+      images: 'train' and perhaps 'test': intensities, [images, height, width, 1].
+      seed: of the choice of validation images, and of the one draw of each split.
+
+    Raises:
+      UserError: if there is but one image to train on.
+    """
+    count = len(images["train"])
+    held_out = min(VALIDATION_IMAGES, max(1, count // 10))
+    if held_out == count:
+        raise UserError("--data_file: holds one image to train on; expected at least two")
+    order = np.random.default_rng(seed).permutation(count)
+    parts = {
+        "train": images["train"][np.sort(order[held_out:])],
+        "validation": images["train"][np.sort(order[:held_out])],
+        **{name: of_split for name, of_split in images.items() if name == "test"},
+    }
+    return {name: ImageSplit(of_split, seed, number) for number, (name, of_split) in enumerate(parts.items())}
