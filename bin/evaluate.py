@@ -17,7 +17,7 @@ GAP_STEPS = flags.DEFINE_integer(
     "gap_steps", 200, "Steps of the long refinement for the amortization gap; 0: none.", lower_bound=0
 )
 MAX_EXAMPLES = flags.DEFINE_integer("max_eval_examples", 0, "Examples evaluated; 0: all.", lower_bound=0)
-TEST_FILE = flags.DEFINE_string("test_file", "", "Text to evaluate in place of the run's test split.")
+TEST_FILE = flags.DEFINE_string("test_file", "", "Text or images to evaluate in place of the run's test split.")
 DEVICE = flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound=2**31 - 1)
 OUTPUT = flags.DEFINE_string("output", "results.json", "Name of the file written into the run folder.")

@@ -15,6 +15,9 @@ from sa_vae_tf.errors import UserError
 VALIDATION_IMAGES = 2000
 
 
+SPLITS = ("train", "validation", "test")
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSplit:
     """One split of a corpus of images, with the face of `pipeline.Split`.
@@ -96,20 +99,19 @@ def image_splits(images: dict[str, np.ndarray], seed: int) -> dict[str, ImageSpl
     """Returns the splits of a corpus, with validation images held out of those for training.
 
     Args:
-      images: 'train' and perhaps 'test': intensities, [images, height, width, 1].
+      images: 'train' or 'test' or both: intensities, [images, height, width, 1].
       seed: of the choice of validation images, and of the one draw of each split.
 
     Raises:
       UserError: if there is but one image to train on.
     """
-    count = len(images["train"])
-    held_out = min(VALIDATION_IMAGES, max(1, count // 10))
-    if held_out == count:
-        raise UserError("--data_file: holds one image to train on; expected at least two")
-    order = np.random.default_rng(seed).permutation(count)
-    parts = {
-        "train": images["train"][np.sort(order[held_out:])],
-        "validation": images["train"][np.sort(order[:held_out])],
-        **{name: of_split for name, of_split in images.items() if name == "test"},
-    }
-    return {name: ImageSplit(of_split, seed, number) for number, (name, of_split) in enumerate(parts.items())}
+    parts = dict(images)
+    if "train" in images:
+        count = len(images["train"])
+        held_out = min(VALIDATION_IMAGES, max(1, count // 10))
+        if held_out == count:
+            raise UserError("--data_file: holds one image to train on; expected at least two")
+        order = np.random.default_rng(seed).permutation(count)
+        parts["train"] = images["train"][np.sort(order[held_out:])]
+        parts["validation"] = images["train"][np.sort(order[:held_out])]
+    return {name: ImageSplit(of_split, seed, SPLITS.index(name)) for name, of_split in parts.items()}

@@ -44,7 +44,7 @@ def evaluate(
       gap_steps: steps of the long refinement for the amortization gap; 0 leaves it out.
       max_examples: examples evaluated; 0 for all.
       seed: of all noise; an example's figures depend on it and on the example alone.
-      test_file: text to evaluate in place of the run's test split.
+      test_file: text or images to evaluate in place of the run's test split.
       device: to use in place of the run's own; see `load_best`.
 
     Returns:
@@ -53,14 +53,12 @@ def evaluate(
     Raises:
       UserError: if the run cannot be read, or has no encoder and svi_init asks for one.
     """
-    config, model, vocabulary, vocabulary_file = load_best(run, device)
+    config, model, _, vocabulary_file = load_best(run, device)
     task = TASKS[config.data]
     method = METHODS[config.method]
     if svi_init == "encoder" and not method.encoder:
         raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
     if test_file:
-        if vocabulary is None:
-            raise UserError(f"--test_file={test_file}: has a meaning for --data=text alone, not --data={config.data}")
         config = dataclasses.replace(config, test_file=test_file)
     data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
     key = tf.constant([seed, 1])

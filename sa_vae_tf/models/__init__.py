@@ -16,6 +16,16 @@ A decoder of text also writes word by word:
 
 from sa_vae_tf.models.dilated_cnn import DILATIONS, DilatedCNNDecoder
 from sa_vae_tf.models.lstm import LSTMDecoder, LSTMEncoder
+from sa_vae_tf.models.pixelcnn import PixelCNNDecoder
+from sa_vae_tf.models.resnet import ResNetEncoder
 from sa_vae_tf.models.synthetic import SyntheticGenerator
 
-__all__ = ["DILATIONS", "DilatedCNNDecoder", "LSTMDecoder", "LSTMEncoder", "SyntheticGenerator"]
+__all__ = [
+    "DILATIONS",
+    "DilatedCNNDecoder",
+    "LSTMDecoder",
+    "LSTMEncoder",
+    "PixelCNNDecoder",
+    "ResNetEncoder",
+    "SyntheticGenerator",
+]

@@ -19,10 +19,20 @@ FREE_TO_CHANGE = (
 )  # fmt: skip
 
 
+# Kinds of data with symbols in an order, and published corpora by kind.
+SEQUENCES = ("synthetic", "text")
+CORPORA = {"text": ("yahoo_answers_yang", "ptb_mikolov"), "image": ("omniglot_burda", "mnist")}
+
+
 def _option(
-    default: Any, help: str, choices: tuple[str, ...] | None = None, low: float | None = None, data: str = ""
+    default: Any,
+    help: str,
+    choices: tuple[str, ...] | None = None,
+    low: float | None = None,
+    data: str | tuple[str, ...] = (),
 ) -> Any:
-    """Describes a setting; `data` names the only kind of data that it has a meaning for."""
+    """Describes a setting; `data` names the kinds of data that it has a meaning for, if not for all."""
+    data = (data,) if isinstance(data, str) else data
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "data": data})
 
 
@@ -48,23 +58,28 @@ class Config:
     )
 
     # Data.
-    data: str = _option("synthetic", "Kind of data.", choices=("synthetic", "text"))
+    data: str = _option("synthetic", "Kind of data.", choices=("synthetic", "text", "image"))
     data_dir: str = _option("", "Where prepared data is kept; empty: the default of TFDS.")
     manual_dir: str = _option(
         "", "Folder with one folder for each published corpus that was downloaded by hand; empty: downloads/manual in "
-        "--data_dir.", data="text",
+        "--data_dir.", data=("text", "image"),
     )  # fmt: skip
-    data_seed: int = _option(0, "Seed of the oracle and its draws; 0: the run's seed.", low=0, data="synthetic")
+    data_seed: int = _option(
+        0, "Seed of the oracle and its draws, or of the choice of validation images and the binary images that are "
+        "drawn once; 0: the run's seed.", low=0, data=("synthetic", "image"),
+    )  # fmt: skip
     num_examples: int = _option(5000, "Examples in each split of the synthetic data.", low=1, data="synthetic")
     corpus: str = _option(
-        "", "Published corpus, used where no --train_file is given.",
-        choices=("", "yahoo_answers_yang", "ptb_mikolov"), data="text",
+        "", "Published corpus, used where no --train_file or --data_file is given.",
+        choices=("", *CORPORA["text"], *CORPORA["image"]), data=("text", "image"),
     )  # fmt: skip
     train_file: str = _option(
         "", "Text to train on: an example a line, words separated by spaces; .gz too.", data="text"
     )
     val_file: str = _option("", "Text for validation.", data="text")
-    test_file: str = _option("", "Text for bin/evaluate.py --split=test.", data="text")
+    test_file: str = _option(
+        "", "Text, or images as of --data_file, for bin/evaluate.py --split=test.", data=("text", "image")
+    )
     vocab_file: str = _option("", "Vocabulary, a word and its id a line; empty: made from --train_file.", data="text")
     vocab_size: int = _option(20000, "Words in a vocabulary that is made, at most; 0: all.", low=0, data="text")
     min_count: int = _option(1, "Times a word occurs in --train_file to be in a vocabulary that is made.", low=1,
@@ -73,6 +88,12 @@ class Config:
     length_multiple: int = _option(
         8, "Sequences are padded to a multiple of this; each length is compiled once.", low=1, data="text"
     )
+    data_file: str = _option(
+        "", "Images: a chardata.mat of OMNIGLOT, an array of NumPy (.npy, .npz), or a folder of PNGs; grey, "
+        "in [0, 1] or bytes. A part of them is held out for validation.", data="image",
+    )  # fmt: skip
+    image_height: int = _option(28, "Height of the images.", low=1, data="image")
+    image_width: int = _option(28, "Width of the images.", low=1, data="image")
 
     # Models.
     generator: str = _option(
@@ -86,10 +107,29 @@ class Config:
     )  # fmt: skip
     cnn_channels: int = _option(1024, "Channels between the blocks of --decoder=cnn.", low=1, data="text")
     cnn_internal_channels: int = _option(512, "Channels within them.", low=1, data="text")
-    embedding_dim: int = _option(100, "Size of the embedded symbols of the encoder and of a learned decoder.", low=1)
-    units: int = _option(100, "Units of the LSTMs of the encoder and of a learned decoder.", low=1)
+    embedding_dim: int = _option(
+        100, "Size of the embedded symbols of the encoder and of a learned decoder.", low=1, data=SEQUENCES
+    )
+    units: int = _option(100, "Units of the LSTMs of the encoder and of a learned decoder.", low=1, data=SEQUENCES)
+    encoder_channels: str = _option(
+        "64,64,64", "Channels of each of the encoder's residual blocks; each halves the image.", data="image"
+    )
+    pixelcnn_kernels: str = _option(
+        "9,9,9,7,7,7,5,5,5,3,3,3", "Size of the kernels of each layer of the PixelCNN, odd.", data="image"
+    )
+    pixelcnn_channels: int = _option(32, "Channels of its layers.", low=1, data="image")
+    pixelcnn_latent_maps: int = _option(
+        4,
+        "Images that the latent variable is mapped to, beside the image that the PixelCNN reads.",
+        low=1,
+        data="image",
+    )
+    pixelcnn_shift_every_layer: bool = _option(
+        False, "Move its vertical stack down by a row in every layer, as the authors' code, not in the first alone.",
+        data="image",
+    )  # fmt: skip
     latent_dim: int = _option(2, "Dimensions of the latent variable.", low=1)
-    dropout: float = _option(0.0, "Dropout of a learned decoder, in [0, 1).", low=0)
+    dropout: float = _option(0.0, "Dropout of a learned decoder, in [0, 1).", low=0, data=SEQUENCES)
     word_dropout: float = _option(
         0.0, "Share of the words the decoder reads that are replaced by the unknown one, in [0, 1].", low=0, data="text"
     )
@@ -97,7 +137,7 @@ class Config:
         "", "Run folder of a language model (--method=lm --decoder=lstm) whose weights the encoder starts from.",
         data="text",
     )  # fmt: skip
-    initial_range: float = _option(0.1, "Weights start uniformly within plus or minus this.", low=0)
+    initial_range: float = _option(0.1, "Weights start uniformly within plus or minus this.", low=0, data=SEQUENCES)
     latent_range: float = _option(
         0.1, "But a learned synthetic decoder's weights that read the latent variable within plus or minus this.",
         low=0, data="synthetic",
@@ -179,15 +219,13 @@ class Config:
                 f"--kl_warmup_epochs={self.kl_warmup_epochs}"
             )
         for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), field.metadata["data"]
-            if kind not in ("", self.data) and value != field.default:
+            value, kinds = getattr(self, field.name), field.metadata["data"]
+            if kinds and self.data not in kinds and value != field.default:
                 raise UserError(
-                    f"--{field.name}={value}: has a meaning for --data={kind} alone, not --data={self.data}"
+                    f"--{field.name}={value}: has a meaning for --data={' and '.join(kinds)} alone, not "
+                    f"--data={self.data}"
                 )
-        if self.data == "synthetic":
-            self._check_synthetic()
-        else:
-            self._check_text()
+        {"synthetic": self._check_synthetic, "text": self._check_text, "image": self._check_image}[self.data]()
         weighted = self.path_weights(self.svi_steps) is not None
         if weighted and self.method == "sa_vae" and self.hvp == "authors":
             raise UserError(f"--bound_weights={self.bound_weights}: --hvp=authors knows only --bound_weights=final")
@@ -200,7 +238,35 @@ class Config:
         if self.method == "lm" and self.generator == "oracle":
             raise UserError("--method=lm has no latent variable: it needs --generator=learned")
 
+    def _check_corpus(self) -> None:
+        known = CORPORA[self.data]
+        if self.corpus and self.corpus not in known:
+            raise UserError(f"--corpus={self.corpus}: expected one of {', '.join(known)} for --data={self.data}")
+
+    def _check_image(self) -> None:
+        self._check_corpus()
+        if not (self.corpus or self.data_file):
+            raise UserError("--data=image: expected --data_file, or --corpus for a published one")
+        size = self.image_height, self.image_width
+        if not self.data_file and size != (28, 28):
+            raise UserError(
+                f"--corpus={self.corpus}: has images of 28 x 28; expected no --image_height={size[0]} "
+                f"--image_width={size[1]}"
+            )
+        sizes = self.sizes("encoder_channels")
+        if not sizes or min(sizes) < 1:
+            raise UserError(f"--encoder_channels={self.encoder_channels}: expected positive numbers, as 64,64,64")
+        sizes = self.sizes("pixelcnn_kernels")
+        if not sizes or any(size % 2 == 0 for size in sizes):
+            raise UserError(f"--pixelcnn_kernels={self.pixelcnn_kernels}: expected odd numbers, as 9,7,5,3")
+
+    def sizes(self, name: str) -> tuple[int, ...]:
+        """Returns the numbers that a setting lists; none if it holds anything else."""
+        items = getattr(self, name).split(",")
+        return tuple(map(int, items)) if all(item.isdecimal() for item in items) else ()
+
     def _check_text(self) -> None:
+        self._check_corpus()
         if not (self.corpus or self.train_file):
             raise UserError("--data=text: expected --train_file, or --corpus for a published one")
         if bool(self.train_file) != bool(self.val_file):
@@ -211,7 +277,7 @@ class Config:
 
     @property
     def default_run_dir(self) -> str:
-        model = self.generator if self.data == "synthetic" else self.decoder
+        model = {"synthetic": self.generator, "text": self.decoder, "image": "pixelcnn"}[self.data]
         return f"runs/{self.data}-{model}-{self.method}-{self.seed}"
 
     @property

@@ -123,6 +123,9 @@ class LatentVariableModel(keras.Model):
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         x, size = batch["x"], tf.shape(batch["index"])[0]
+        # What the encoder moves beside training, the averages of batch normalisation.
+        moving = self.encoder.non_trainable_weights if self.encoder else []
+        before = [tf.identity(variable.value) for variable in moving]
         seeds = tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
         kl_weight = self.kl_weight(self.step)
         shape = tf.zeros([size, self.latent_dim])
@@ -159,8 +162,13 @@ class LatentVariableModel(keras.Model):
             self._update_training(objective, norm, kl_weight)
             return tf.constant(0, tf.int64)
 
+        def skip():
+            for variable, value in zip(moving, before, strict=True):
+                variable.assign(value)
+            return tf.constant(1, tf.int64)
+
         sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
-        self.skipped.assign_add(tf.cond(sane, learn, lambda: tf.constant(1, tf.int64)))
+        self.skipped.assign_add(tf.cond(sane, learn, skip))
         self.step.assign_add(1)
         names = [name for name in self.means if name != "initial_bound"]
         results = {name: self.means[name].result() for name in names}

@@ -13,6 +13,8 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.data import synthetic
+from sa_vae_tf.data.image_corpora import file_images, published_images
+from sa_vae_tf.data.images import ImageSplit, image_splits
 from sa_vae_tf.data.pipeline import Split
 from sa_vae_tf.data.published import prepare_published
 from sa_vae_tf.data.sequences import SequenceSplit
@@ -20,14 +22,22 @@ from sa_vae_tf.data.text import prepare_files
 from sa_vae_tf.data.vocabulary import PAD, Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
-from sa_vae_tf.models import DILATIONS, DilatedCNNDecoder, LSTMDecoder, LSTMEncoder, SyntheticGenerator
+from sa_vae_tf.models import (
+    DILATIONS,
+    DilatedCNNDecoder,
+    LSTMDecoder,
+    LSTMEncoder,
+    PixelCNNDecoder,
+    ResNetEncoder,
+    SyntheticGenerator,
+)
 from sa_vae_tf.training.config import Config
 
 
 class Data(NamedTuple):
     """A corpus: its splits by name, and of text the words it knows."""
 
-    splits: Mapping[str, Split | SequenceSplit]
+    splits: Mapping[str, Split | SequenceSplit | ImageSplit]
     vocabulary: Vocabulary | None = None
 
 
@@ -170,7 +180,56 @@ def _words_and_end(tokens: tf.Tensor) -> tf.Tensor:
     return tf.math.count_nonzero(tokens[:, 1:] != PAD, 1)
 
 
+def _image_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
+    size, data_dir = (config.image_height, config.image_width), config.data_dir or None
+    images = {}
+    if config.test_file and "test" in names:
+        own = file_images(config.test_file, *size, data_dir)
+        images["test"] = own.get("test", own["train"])
+    if set(names) - images.keys():
+        if config.data_file:
+            corpus = file_images(config.data_file, *size, data_dir)
+        else:
+            corpus = published_images(config.corpus, data_dir, config.manual_dir)
+        images = corpus | images
+        if "test" in names and "test" not in images:
+            raise UserError("--test_file: expected images, there are none for the test split (or another --split)")
+    return Data(image_splits(images, _data_seed(config)))
+
+
+def _image_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
+    return ResNetEncoder(
+        config.image_height,
+        config.image_width,
+        config.latent_dim,
+        config.sizes("encoder_channels"),
+        seed=2 * config.seed,
+    )
+
+
+def _image_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
+    return PixelCNNDecoder(
+        config.image_height,
+        config.image_width,
+        _latent_dim(config),
+        config.sizes("pixelcnn_kernels"),
+        config.pixelcnn_channels,
+        config.pixelcnn_latent_maps,
+        config.pixelcnn_shift_every_layer,
+        seed=2 * config.seed + 1,
+    )
+
+
 TASKS = {
     "synthetic": Task(_synthetic_data, _synthetic_encoder, _synthetic_decoder),
     "text": Task(_text_data, _text_encoder, _text_decoder, _words_and_end),
+    "image": Task(_image_data, _image_encoder, _image_decoder),
 }
+
+
+def evaluated_split(config: Config) -> str:
+    """Returns the split to evaluate: test where there is one."""
+    if config.data == "image" and config.data_file and not config.test_file:
+        names = list(file_images(config.data_file, config.image_height, config.image_width, config.data_dir or None))
+        return "test" if "test" in names else "validation"
+    return "test" if config.test_file or not config.train_file else "validation"

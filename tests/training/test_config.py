@@ -25,8 +25,15 @@ PARTICULAR = {
     "bound_weights": st.sampled_from(["final", "ends", "uniform"]),
     "word_dropout": st.floats(0, 1),
     "kl_warmup_epochs": st.just(0.0),
+    "encoder_channels": st.sampled_from(["64,64,64", "3"]),
+    "pixelcnn_kernels": st.sampled_from(["9,7,5,3", "1"]),
 }
-TEXT = {"data": "text", "train_file": "train.txt", "val_file": "val.txt"}
+KINDS: dict[str, dict[str, str]] = {
+    "synthetic": {},
+    "text": {"data": "text", "train_file": "train.txt", "val_file": "val.txt"},
+    "image": {"data": "image", "data_file": "images.npy"},
+}
+TEXT, IMAGE = KINDS["text"], KINDS["image"]
 
 
 def values_of(field: dataclasses.Field) -> st.SearchStrategy:
@@ -47,7 +54,7 @@ def values_of(field: dataclasses.Field) -> st.SearchStrategy:
 def configs(draw) -> Config:
     data = draw(st.sampled_from(FIELDS["data"].metadata["choices"]))
     values = {
-        name: draw(values_of(field)) if field.metadata["data"] in ("", data) else field.default
+        name: draw(values_of(field)) if data in (field.metadata["data"] or data) else field.default
         for name, field in FIELDS.items()
     } | {"data": data}
     try:
@@ -87,9 +94,22 @@ OTHER = {
     "word_dropout": 0.5,
     "svi_momentum": 0.25,
     **dict.fromkeys(
-        ("run_dir", "data_dir", "manual_dir", "train_file", "val_file", "test_file", "vocab_file", "encoder_init"),
+        (
+            "run_dir",
+            "data_dir",
+            "manual_dir",
+            "train_file",
+            "val_file",
+            "test_file",
+            "vocab_file",
+            "encoder_init",
+            "data_file",
+        ),
         "elsewhere",
-    ),
+    ),  # fmt: skip
+    "corpus": "ptb_mikolov",
+    "encoder_channels": "3,4",
+    "pixelcnn_kernels": "5,3",
 }
 
 
@@ -105,7 +125,7 @@ def another(name: str):
 
 def base_of(name: str) -> dict[str, str]:
     """Returns settings with which this one has a meaning."""
-    return TEXT if FIELDS[name].metadata["data"] == "text" else {}
+    return KINDS[(FIELDS[name].metadata["data"] or ("synthetic",))[0]]
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -133,6 +153,13 @@ def test_default_folder():
     assert parse("--method=vae", "--seed=3").run_dir == "runs/synthetic-oracle-vae-3"
     assert parse("--run_dir=a").run_dir == "a"
     assert Config(**TEXT, method="svi").default_run_dir == "runs/text-lstm-svi-1"
+    assert Config(**IMAGE).default_run_dir == "runs/image-pixelcnn-sa_vae-1"
+
+
+def test_lists_of_sizes():
+    config = Config(**IMAGE, encoder_channels="8,16", pixelcnn_kernels="9,3,1")
+    assert config.sizes("encoder_channels") == (8, 16)
+    assert config.sizes("pixelcnn_kernels") == (9, 3, 1)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +208,17 @@ def test_default_folder():
         ({"data": "text", "val_file": "a"}, "^--data=text: expected --train_file"),
         ({**TEXT, "encoder_init": "a", "method": "svi"}, "^--encoder_init=a: --method=svi has no encoder$"),
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
+        ({"data": "image"}, "^--data=image: expected --data_file, or --corpus for a published one$"),
+        ({**IMAGE, "units": 7}, "^--units=7: has a meaning for --data=synthetic and text alone, not --data=image$"),
+        ({**IMAGE, "corpus": "ptb_mikolov"}, "^--corpus=ptb_mikolov: expected one of omniglot_burda, mnist for --dat"),
+        ({"data": "text", "corpus": "mnist"}, "^--corpus=mnist: expected one of yahoo.*, ptb.* for --data=text$"),
+        ({"data": "image", "corpus": "mnist", "image_width": 5}, "^--corpus=mnist: has images of 28 x 28; expected no"),
+        *[
+            ({**IMAGE, name: text}, f"^--{name}={text}: expected .* numbers")
+            for name in ("encoder_channels", "pixelcnn_kernels")
+            for text in ("", "0", "3,", "3,a", "-3", "3;5", "3.0")
+        ],
+        ({**IMAGE, "pixelcnn_kernels": "3,4"}, "^--pixelcnn_kernels=3,4: expected odd numbers, as 9,7,5,3$"),
     ],
 )
 def test_wrong_settings(settings, message):

@@ -1,0 +1,134 @@
+"""Images from files to figures by the scripts: training, stopping and going on, evaluation, what is wrong."""
+
+import dataclasses
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.train import train
+from tests import images, runs
+from tests.bin.test_errors import assert_one_line
+from tests.bin.test_train import wait_for
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory):
+    return images.write(tmp_path_factory.mktemp("corpus"))
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "method", ["lm", "sa_vae", *(pytest.param(m, marks=SLOW) for m in METHODS if m not in ("lm", "sa_vae"))]
+)
+def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_path):
+    run = train(images.tiny(tmp_path / "run", data_dir, data_file, method=method), verbose=0)
+    results = evaluate(run, iw_samples=2, gap_steps=2)
+    # Untrained, a pixel costs about log 2; it has learned that most are zero.
+    assert 10 < results["nll_bound"] < 48 * math.log(2)
+    assert results["examples"] == 10
+    assert not any(name.startswith(("perplexity", "tokens")) for name in results)
+    assert evaluate(run, split="validation", iw_samples=0, gap_steps=0)["examples"] == 4
+    assert evaluate(run, split="train", iw_samples=0, gap_steps=0)["examples"] == 36
+
+
+def test_it_learns(data_file, data_dir, tmp_path):
+    config = images.tiny(tmp_path, data_dir, data_file, num_epochs=30, learning_rate=0.02, method="vae")
+    line = runs.figures(train(config, verbose=0).path)[-1]
+
+    def entropy(p):
+        return -(p * math.log(p) + (1 - p) * math.log(1 - p))
+
+    # Seven rows in eight are of 0.05, one of 0.9. Below what is best for pixels that know nothing of each other.
+    assert 42 * entropy(0.05) + 6 * entropy(0.9) < line["val_nll_bound"] < 48 * entropy((7 * 0.05 + 0.9) / 8)
+
+
+def test_sizes_by_flag(data_file, data_dir, tmp_path):
+    changes = {"encoder_channels": "3", "pixelcnn_kernels": "5,3,1", "pixelcnn_latent_maps": 3, "num_epochs": 0}
+    run = train(images.tiny(tmp_path, data_dir, data_file, **changes), verbose=0)
+    weights = runs.tensors(run.path / "checkpoints" / "latest")
+    shapes = [value.shape for name, value in weights.items() if name.startswith("weights/")]
+    assert (3, 5, 1 + 3, 8) in shapes  # The first layer's vertical kernel.
+    assert (4 * 3 * 3, 3) in shapes  # What is left of 8 x 6 pixels, to the mean.
+
+
+def test_the_data_seed_chooses_validation_images_and_the_draw(data_file, data_dir, tmp_path):
+    def bound(seed, data_seed):
+        config = images.tiny(tmp_path / f"{seed}-{data_seed}", data_dir, data_file, method="lm", num_epochs=0)
+        run = train(dataclasses.replace(config, seed=seed, data_seed=data_seed), verbose=0)
+        [a, b] = [evaluate(run, split=split)["nll_bound"] for split in ("test", "validation")]
+        return a, b
+
+    assert bound(1, 0) == bound(1, 1)
+    assert all(one != other for one, other in zip(bound(1, 1), bound(1, 2), strict=True))
+
+
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=SLOW)])
+def test_killed_within_an_epoch_and_gone_on(jit_compile, launcher, data_file, data_dir, tmp_path):
+    changes = {"num_epochs": 3, "checkpoint_steps": 1, "jit_compile": jit_compile}
+    config = images.tiny(tmp_path / "whole", data_dir, data_file, **changes)
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 0, ended.stderr
+    assert f"python bin/evaluate.py --run_dir={config.run_dir};" in ended.stdout
+    killed = dataclasses.replace(config, run_dir=str(tmp_path / "killed"))
+    process = launcher.start("bin/train.py", *runs.arguments(killed))
+    wait_for(launcher, process, killed, 4)
+    os.kill(process, signal.SIGKILL)
+    assert launcher.wait(process).status == -signal.SIGKILL
+    assert launcher.run("bin/train.py", *runs.arguments(killed)).status == 0
+    runs.assert_same_end(killed.run_dir, config.run_dir)
+
+
+def test_images_without_a_test_split(launcher, data_dir, tmp_path):
+    np.save(tmp_path / "mine.npy", images.bars(20))
+    config = images.tiny(tmp_path / "run", data_dir, str(tmp_path / "mine.npy"))
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert f"--run_dir={config.run_dir} --split=validation;" in ended.stdout
+    ended = launcher.run("bin/evaluate.py", f"--run_dir={config.run_dir}", "--iw_samples=2", "--gap_steps=0")
+    assert_one_line(ended, 2, "--test_file: expected images, there are none for the test split (or another --split)")
+    np.save(tmp_path / "others.npy", images.bars(7))
+    (tmp_path / "mine.npy").unlink()  # What the run was trained on is not asked for.
+    command = ["bin/evaluate.py", f"--run_dir={config.run_dir}", "--iw_samples=2", "--gap_steps=0"]
+    ended = launcher.run(*command, f"--test_file={tmp_path}/others.npy")
+    assert ended.status == 0, ended.stderr
+    assert "perplexity" not in ended.stdout
+    np.save(tmp_path / "others.npy", images.bars(7, height=6))
+    ended = launcher.run(*command, f"--test_file={tmp_path}/others.npy")
+    assert ended.status == 2
+    assert f"error: {tmp_path}/others.npy: images of 6 x 6 pixels, not --image_height=8" in ended.stderr
+
+
+def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
+    run = train(runs.tiny(tmp_path, data_dir, num_epochs=0), verbose=0)
+    with pytest.raises(UserError, match="^--test_file=some: has a meaning for --data=text and image alone, not --da"):
+        evaluate(run, test_file="some")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data_file": "{tmp}/none.npy"}, "{tmp}/none.npy: cannot be read (No such file or directory)"),
+        ({"data_file": "{tmp}"}, "{tmp}: there are no .png files in this folder"),
+        ({"image_height": 28}, "images of 8 x 6 pixels, not --image_height=28 x --image_width=6; expected --image_hei"),
+        ({"encoder_channels": "4,4,4"}, "images of 8x6: too small to be halved by 3 blocks"),
+        ({"pixelcnn_kernels": "4"}, "--pixelcnn_kernels=4: expected odd numbers"),
+        (
+            {"data_file": "", "corpus": "omniglot_burda", "image_height": 28, "image_width": 28, "manual_dir": "{tmp}"},
+            "{tmp}/omniglot_burda/chardata.mat: there is no such file. Get https://",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line(changes, message, launcher, data_file, data_dir, tmp_path):
+    settings = runs.arguments(images.tiny(tmp_path / "run", data_dir, data_file))
+    fill = [f"--{name}={value}".replace("{tmp}", str(tmp_path)) for name, value in changes.items()]
+    ended = launcher.run("bin/train.py", *settings, *fill)
+    assert ended.status == 2
+    assert "Traceback" not in ended.stderr
+    assert message.replace("{tmp}", str(tmp_path)) in ended.stderr.splitlines()[-1]
