@@ -26,6 +26,7 @@ IMPORTED = (
     "sa_vae_tf.analysis.table1",
     "sa_vae_tf.analysis.table2",
     "sa_vae_tf.evaluation.evaluate",
+    "sa_vae_tf.export.export",
     "sa_vae_tf.samples",
     "sa_vae_tf.training.benchmark",
     "sa_vae_tf.training.train",
