@@ -1,4 +1,4 @@
-"""Writes text with a trained run: python bin/sample.py --run_dir=runs/text-lstm-sa_vae-1 --mode=prior."""
+"""Writes text or draws images with a trained run: python bin/sample.py --run_dir=runs/text-lstm-sa_vae-1."""
 
 import dataclasses
 import json
@@ -12,24 +12,30 @@ from absl import flags
 
 from sa_vae_tf import cli
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.generation.image_grid import to_png
+from sa_vae_tf.image_grids import draw_grid, progress_bar
 from sa_vae_tf.samples import MODES, Request, samples
 from sa_vae_tf.training.run_folder import RunFolder, write_atomically
 
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run.")
 flags.DEFINE_enum(
-    "mode", "prior", MODES, "prior: z from N(0, I); reconstruct: the posterior mean of each line of --input, refined "
-    "unless --svi_steps=0; interpolate: points on the straight way from each line's mean to the next one's.",
+    "mode", "prior", MODES, "prior: z from N(0, I); reconstruct: the posterior mean of each line or image of --input, "
+    "refined unless --svi_steps=0; interpolate: points on the straight way from each one's mean to the next one's.",
 )  # fmt: skip
 flags.DEFINE_string(
-    "input", "", "Text, an example a line, words separated by spaces, for all modes but prior; .gz too."
+    "input",
+    "",
+    "For all modes but prior: text, an example a line, words separated by spaces, .gz too; or images, as "
+    "of --data_file of bin/train.py, default: validation images of the run.",
 )
 flags.DEFINE_integer(
     "num_samples",
     None,
-    "Texts; for reconstruct and interpolate from each z; default: 10 for prior, else 1.",
+    "Texts; for reconstruct and interpolate from each z; default: 10 for prior, else 1. Images drawn, default 64, or "
+    "taken to start from, default 32 for reconstruct and 9 for interpolate.",
     lower_bound=1,
 )
-flags.DEFINE_integer("points", None, "Points from one line to the next, both ends included; default: 5.", lower_bound=2)
+flags.DEFINE_integer("points", None, "Points from one to the next, both ends included; default: 5.", lower_bound=2)
 flags.DEFINE_float(
     "temperature", None, "Divides the logits; 0: the most probable word each time; default: 1 for prior, else 0."
 )
@@ -40,25 +46,51 @@ flags.DEFINE_bool("no_unk", False, "Never write the unknown word.")
 flags.DEFINE_integer(
     "max_length", None, "Words of a text, its end included, at most; default: the run's --max_length.", lower_bound=1
 )
-flags.DEFINE_integer("batch_size", 50, "Texts written at once; they do not depend on it.", lower_bound=1)
+flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Texts written or images drawn at once, which do not depend on it; default: 50 or 16.",
+    lower_bound=1,
+)
 flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound=2**31 - 1)
 flags.DEFINE_integer("svi_steps", None, "Refinement steps of the posterior; default: as in training.", lower_bound=0)
 flags.DEFINE_enum("svi_init", None, ["encoder", "zero", "random"], "Start of the refinement; default: as in training.")
 flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
-OUTPUT = flags.DEFINE_string("output", "", "File of the JSON lines; empty: they are printed.")
+OUTPUT = flags.DEFINE_string("output", "", "File of the JSON lines, which are printed without; or of the grid, .png.")
 
 
 def main():
     values: dict[str, Any] = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(Request)}
-    lines = (_json(sample) for sample in samples(RunFolder(RUN_DIR.value), Request(**values)))
+    run, request = RunFolder(RUN_DIR.value), Request(**values)
+    if run.read_config().data == "image":
+        _draw(run, request)
+    else:
+        _write(run, request)
+
+
+def _draw(run: RunFolder, request: Request) -> None:
+    output = Path(OUTPUT.value)
+    if output.suffix != ".png":
+        raise UserError(f"--output={OUTPUT.value}: expected the name of a .png file")
+    _check_output(output)
+    write_atomically(output, to_png(draw_grid(run, request, progress_bar())))
+    print(f"Images: {output}")
+
+
+def _write(run: RunFolder, request: Request) -> None:
+    lines = (_json(sample) for sample in samples(run, request))
     if not OUTPUT.value:
         _print(lines)
         return
     output = Path(OUTPUT.value)
-    if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--output={output}: expected a file in a folder that can be written")
+    _check_output(output)
     write_atomically(output, "".join(lines))
     print(f"Texts: {output}")
+
+
+def _check_output(output: Path) -> None:
+    if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--output={output}: expected a file in a folder that can be written")
 
 
 def _json(sample: dict[str, Any]) -> str:

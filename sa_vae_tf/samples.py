@@ -25,6 +25,9 @@ from sa_vae_tf.training.run_folder import RunFolder
 
 FROM_INPUT = ("reconstruct", "interpolate")
 MODES = ("prior", *FROM_INPUT)
+# What is asked of runs of text alone.
+OF_TEXT = ("temperature", "top_k", "top_p", "beam", "no_unk", "max_length")
+BATCH_SIZE = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Request:
       beam: number of beginnings kept by beam search, in place of draws.
       no_unk: never write the unknown word.
       max_length: largest number of words, the end included; as of the run's training text.
-      batch_size: texts written at once.
+      batch_size: texts written or images drawn at once.
       seed: of all noise; a text depends on it and on its place among the texts alone.
       svi_steps: refinement steps of the posterior; as in training.
       svi_init: start of the refinement, 'encoder', 'zero' or 'random'; as in training.
@@ -58,15 +61,13 @@ class Request:
     beam: int | None = None
     no_unk: bool = False
     max_length: int | None = None
-    batch_size: int = 50
+    batch_size: int | None = None
     seed: int = 0
     svi_steps: int | None = None
     svi_init: str | None = None
     device: str = ""
 
     def __post_init__(self):
-        if self.mode in FROM_INPUT and not self.input:
-            raise UserError(f"--input: expected a text file, an example a line, for --mode={self.mode}")
         self._only_for("input", FROM_INPUT)
         self._only_for("points", ("interpolate",))
         self._only_for("svi_steps", FROM_INPUT)
@@ -149,9 +150,9 @@ def samples(run: RunFolder, request: Request) -> Iterator[dict[str, Any]]:
     generator = TextGenerator(
         model.decoder, vocabulary, request.sampling_settings(config.max_length), request.beam or 0, request.no_unk
     )
-    total = copies * len(origins.described)
-    for first in range(0, total, request.batch_size):
-        index = np.arange(first, min(first + request.batch_size, total))
+    total, size = copies * len(origins.described), request.batch_size or BATCH_SIZE
+    for first in range(0, total, size):
+        index = np.arange(first, min(first + size, total))
         origin = index // copies
         texts = generator(None if origins.z is None else tf.gather(origins.z, origin), index, (request.seed, 2))
         for number, text in zip(origin, texts, strict=True):
@@ -163,16 +164,27 @@ def _check(run: RunFolder, config: Config, request: Request, alike: bool) -> Non
         raise UserError(
             f"--run_dir={run.path}: a run of --data={config.data} has no words; expected one of --data=text"
         )
+    if request.mode in FROM_INPUT and not request.input:
+        raise UserError(f"--input: expected a text file, an example a line, for --mode={request.mode}")
+    check_latent(config, request)
+    if alike and (request.num_samples or 1) > 1:
+        raise UserError(
+            f"--num_samples={request.num_samples}: they would be all alike; expected a --temperature above 0 besides"
+        )
+
+
+def check_latent(config: Config, request: Request) -> None:
+    """Checks that the run has the latent variable, and the encoder, that is asked for.
+
+    Raises:
+      UserError: if it has not.
+    """
     if request.mode in FROM_INPUT and not METHODS[config.method].latent:
         raise UserError(
             f"--mode={request.mode}: --method={config.method} has no latent variable; expected --mode=prior"
         )
     if request.svi_init == "encoder" and not METHODS[config.method].encoder:
         raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
-    if alike and (request.num_samples or 1) > 1:
-        raise UserError(
-            f"--num_samples={request.num_samples}: they would be all alike; expected a --temperature above 0 besides"
-        )
 
 
 def _read(request: Request, max_length: int) -> list[list[str]]:
@@ -231,8 +243,9 @@ def _posteriors(
         return inferred.refined.mean, inferred.bound_at(inferred.refined)
 
     batches = []
-    for first in range(0, len(examples), request.batch_size):
-        some = examples[first : first + request.batch_size]
+    size = request.batch_size or BATCH_SIZE
+    for first in range(0, len(examples), size):
+        some = examples[first : first + size]
         x = keras.utils.pad_sequences(some, padding="post", value=PAD)
         batches.append(posterior({"x": x, "index": first + np.arange(len(some))}))
     means, bounds = zip(*batches, strict=True)

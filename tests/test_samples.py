@@ -155,7 +155,6 @@ def test_a_language_model(language_model, files):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ({"mode": "reconstruct"}, "--input: expected a text file, an example a line, for --mode=reconstruct"),
         ({"mode": "prior", "input": "x.txt"}, "--input=x.txt: .* for --mode=reconstruct and interpolate alone, not"),
         ({"mode": "reconstruct", "input": "x.txt", "points": 3}, "--points=3: .* --mode=interpolate alone, not"),
         (
@@ -196,6 +195,8 @@ def test_wrong_input(text, message, ask, tmp_path):
 
 
 def test_runs_that_cannot(ask, files, data_dir, tmp_path):
+    with pytest.raises(UserError, match="^--input: expected a text file, an example a line, for --mode=reconstruct$"):
+        ask(mode="reconstruct")
     with pytest.raises(UserError, match="--num_samples=3: they would be all alike; expected a --temperature above 0"):
         ask(mode="reconstruct", input=files["test_file"], num_samples=3)
     synthetic = train(runs.tiny(tmp_path / "synthetic", data_dir, num_epochs=0), verbose=0)

@@ -122,12 +122,13 @@ class TensorBoard(keras.callbacks.Callback):
     Args:
       run: folder of the run.
       every_steps: steps between points within an epoch.
-      texts: function that returns text in Markdown by name, written at an epoch's end.
+      samples: function that returns text in Markdown or images, [count, height, width, 1], by name, written at an
+        epoch's end.
     """
 
-    def __init__(self, run: RunFolder, every_steps: int, texts: Callable[[], Mapping[str, str]] = dict):
+    def __init__(self, run: RunFolder, every_steps: int, samples: Callable[[], Mapping[str, Any]] = dict):
         super().__init__()
-        self.run, self.every_steps, self.texts = run, every_steps, texts
+        self.run, self.every_steps, self.samples = run, every_steps, samples
         self.writers: dict[str, tf.summary.SummaryWriter] = {}
 
     def on_train_batch_end(self, batch, logs=None):
@@ -142,7 +143,8 @@ class TensorBoard(keras.callbacks.Callback):
             kl = self.model.kl_per_dimension.result().numpy()
             figures |= {f"kl_per_dimension/{dimension}": value for dimension, value in enumerate(kl)}
         self._write("validation", figures)
-        self._write("validation", self.texts(), tf.summary.text)
+        for name, sample in self.samples().items():
+            self._write("validation", {name: sample}, tf.summary.text if isinstance(sample, str) else tf.summary.image)
         for part, writer in self.writers.items():
             with writing(self.run.path / part):
                 writer.flush()

@@ -32,6 +32,8 @@ from sa_vae_tf.models import (
     SyntheticGenerator,
 )
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.image_samples import ImageSamples
+from sa_vae_tf.training.text_samples import TextSamples
 
 
 class Data(NamedTuple):
@@ -50,12 +52,15 @@ class Task(NamedTuple):
       decoder: function (config, vocabulary) -> decoder, without latent variable where the method has none.
       tokens: function (batch of examples) -> number of tokens predicted in each, [batch]; None where no perplexity
         is wanted.
+      samples: function (model, vocabulary, validation split) -> function that returns text or images by name, which
+        show how far a run has come; None for none.
     """
 
     data: Callable[[Config, Sequence[str], Path | None], Data]
     encoder: Callable[[Config, Vocabulary | None], keras.Model]
     decoder: Callable[[Config, Vocabulary | None], keras.Model]
     tokens: Callable[[tf.Tensor], tf.Tensor] | None = None
+    samples: Callable[..., Callable[[], Mapping[str, Any]]] | None = None
 
 
 def _latent_dim(config: Config) -> int:
@@ -222,8 +227,13 @@ def _image_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model
 
 TASKS = {
     "synthetic": Task(_synthetic_data, _synthetic_encoder, _synthetic_decoder),
-    "text": Task(_text_data, _text_encoder, _text_decoder, _words_and_end),
-    "image": Task(_image_data, _image_encoder, _image_decoder),
+    "text": Task(_text_data, _text_encoder, _text_decoder, _words_and_end, TextSamples),
+    "image": Task(
+        _image_data,
+        _image_encoder,
+        _image_decoder,
+        samples=lambda model, vocabulary, validation: ImageSamples(model, validation),
+    ),
 }
 
 

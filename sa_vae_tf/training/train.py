@@ -24,7 +24,6 @@ from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 from sa_vae_tf.training.tasks import TASKS
-from sa_vae_tf.training.text_samples import TextSamples
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,8 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
 
 
 def _train(run: RunFolder, config: Config, verbose: int | None) -> None:
-    data = TASKS[config.data].data(config, ("train", "validation"), None)
+    task = TASKS[config.data]
+    data = task.data(config, ("train", "validation"), None)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
@@ -80,13 +80,13 @@ def _train(run: RunFolder, config: Config, verbose: int | None) -> None:
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
-    texts = TextSamples(model, data.vocabulary, validation) if data.vocabulary else dict
+    samples = task.samples(model, data.vocabulary, validation) if task.samples else dict
     callbacks = [
         RefinementSchedule(config.steps_at),
         rule,
         SkippedSteps(config.max_skipped_steps, checkpoints),
         EpochFigures(run, steps_per_epoch, config.batch_size),
-        TensorBoard(run, config.log_steps, texts),
+        TensorBoard(run, config.log_steps, samples),
         SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch, last),
     ]
     if verbose is None:

@@ -7,6 +7,7 @@ import signal
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
@@ -132,3 +133,25 @@ def test_what_is_wrong_is_one_line(changes, message, launcher, data_file, data_d
     assert ended.status == 2
     assert "Traceback" not in ended.stderr
     assert message.replace("{tmp}", str(tmp_path)) in ended.stderr.splitlines()[-1]
+
+
+def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
+    run = train(images.tiny(tmp_path / "run", data_dir, data_file, num_epochs=0), verbose=0)
+    grid = tmp_path / "grid.png"
+    command = ["bin/sample.py", f"--run_dir={run.path}", f"--output={grid}"]
+    for mode, (height, width) in (
+        (["--mode=prior", "--num_samples=4", "--batch_size=2"], (2 * 10 + 2, 2 * 8 + 2)),
+        (["--mode=reconstruct", "--num_samples=3"], (10 + 2, 4 * 15 + 2)),
+        (["--mode=interpolate", "--points=3"], (3 * 10 + 2, 5 * 8 + 2)),
+    ):
+        ended = launcher.run(*command, *mode)
+        assert (ended.status, ended.stderr) == (0, "")
+        assert ended.stdout.endswith(f"Images: {grid}\n")
+        if mode[0] == "--mode=prior":
+            assert "2/4" in ended.stdout  # How far it has come.
+            assert "4/4" in ended.stdout
+        assert tf.io.decode_png(grid.read_bytes()).shape == (height, width, 1)
+        grid.unlink()
+    assert_one_line(launcher.run(*command[:2]), 2, "sample.py: error: --output=: expected the name of a .png file\n")
+    ended = launcher.run(*command, "--temperature=2")
+    assert_one_line(ended, 2, "--temperature=2.0: has a meaning for runs of --data=text alone, not --data=image")
