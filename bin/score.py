@@ -277,7 +277,7 @@ def parse(argv: list[str]) -> list[str]:
     except SystemExit:
         sys.exit(0)  # absl shows the help and ends with 1.
     except (flags.Error, ValueError) as error:
-        fail(str(error), WRONG_INPUT)
+        fail(str(error).removeprefix("flag "), WRONG_INPUT)
     if rest[1:]:
         fail(f"unexpected argument {rest[1]!r}: flags are written --name=value", WRONG_INPUT)
     return rest

@@ -1,26 +1,30 @@
-"""From a run folder to a SavedModel."""
+"""From a run folder to a SavedModel in a model server's layout: a folder with a number, assets and first requests."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.export.functions import describe
-from sa_vae_tf.export.saved_model import new_version, write
+from sa_vae_tf.export.saved_model import describe, first_requests, save
 from sa_vae_tf.export.text import text_functions
+from sa_vae_tf.export.warmup import write_requests
+from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import to_flagfile
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 
-# By --data, a function from a loaded run, and a folder for assets of its own, to the functions that are exported.
+# By --data, a function from a loaded run, and a folder for files of its own, to the functions that are exported.
 FUNCTIONS = {"text": text_functions}
 
 
 def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
-    """Writes the best checkpoint of a run as a SavedModel.
+    """Writes the best checkpoint of a run as a SavedModel, whole or not at all.
 
     Args:
       run: folder of the run.
@@ -34,39 +38,58 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
       UserError: if the run cannot be read or exported, or the version is there already.
     """
     config = run.read_config()
-    _check(run, config)
-    folder = new_version(export_dir, version)
+    _check_exportable(run, config)
+    folder = _new_version(export_dir, version)
     loaded = load_best(run, device="cpu")
-    model = loaded.model
+    # A server takes no notice of a folder whose name is not a number.
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
     with tempfile.TemporaryDirectory() as temporary:
-        assets = Path(temporary)
-        functions = FUNCTIONS[config.data](loaded, assets)
-        about = {
-            "data": config.data,
-            "method": config.method,
-            "step": int(model.step),
-            **functions.facts,
-            "serving_default": "score",
-            "signatures": describe(functions),
-        }
-        texts = {
-            "signatures.json": json.dumps(about, indent=2, ensure_ascii=False) + "\n",
-            "flags.txt": to_flagfile(config),
-            "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in run.read_metrics()),
-        }
-        for name, text in texts.items():
-            (assets / name).write_text(text, encoding="utf-8")
-        write(folder, functions, [weight.value for weight in model.weights], assets.iterdir())
+        functions = FUNCTIONS[config.data](loaded, Path(temporary))
+        signatures = save(partial, functions, [weight.value for weight in loaded.model.weights])
+    about: dict[str, Any] = {
+        "data": config.data,
+        "method": config.method,
+        "step": int(loaded.model.step),
+        **functions.facts,
+        "serving_default": "score",
+        "signatures": describe(functions, signatures),
+    }
+    assets = {
+        "signatures.json": json.dumps(about, indent=2, ensure_ascii=False) + "\n",
+        "flags.txt": to_flagfile(config),
+        "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in run.read_metrics()),
+    }
+    for name, text in assets.items():
+        (partial / "assets" / name).write_text(text, encoding="utf-8")
+    write_requests(partial, first_requests(functions, signatures))
+    partial.rename(folder)
     return folder
 
 
-def _check(run: RunFolder, config: Config) -> None:
+def _check_exportable(run: RunFolder, config: Config) -> None:
     if config.data not in FUNCTIONS:
         kinds = " or ".join(FUNCTIONS)
         raise UserError(f"--run_dir={run.path}: a run of --data={config.data}; expected one of --data={kinds}")
     settings = config.refinement_settings()
-    if config.method != "lm" and settings.clip_norm and settings.clip_scope == "batch":
+    if METHODS[config.method].latent and settings.clip_norm and settings.clip_scope == "batch":
         raise UserError(
             f"--run_dir={run.path}: its clip is over the batch (--svi_clip_scope=batch, --hvp=authors), so that an "
             "example's score would depend on its batch; expected a run with --svi_clip_scope=example"
         )
+
+
+def _new_version(export_dir: str, version: int) -> Path:
+    """Returns the folder of a version, which does not exist yet."""
+    if not export_dir:
+        raise UserError("--export_dir: expected a folder for the SavedModel")
+    folder = Path(export_dir, str(version))
+    if folder.exists():
+        raise UserError(f"--export_dir={export_dir}: version {version} is there already; expected another --version")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--export_dir={export_dir}: cannot be made ({error.strerror})") from None
+    if not os.access(folder.parent, os.W_OK | os.X_OK):
+        raise UserError(f"--export_dir={export_dir}: expected a folder that can be written")
+    return folder

@@ -22,10 +22,10 @@ class Functions(NamedTuple):
     """The exported functions of a run.
 
     Attributes:
-      by_name: each made by `exported`.
+      by_name: each made by `exported`; `score` is one of them.
       inputs, outputs: what their names mean, the same in all functions.
       tracked: what they use besides the variables of the model, such as lookup tables.
-      example: each input that has no default, for the first requests.
+      example: each input that has no default, for first requests.
       facts: what else a client should know, by name.
     """
 
@@ -54,37 +54,6 @@ def exported(function: Callable[..., dict[str, tf.Tensor]], inputs: Mapping[str,
         }
 
     return tf.function(constant, input_signature=specs, autograph=False)
-
-
-def first_request(functions: Functions, name: str) -> dict[str, tf.Tensor]:
-    """Returns every input of a function: its default, or the example."""
-    parameters = _parameters(functions.by_name[name])
-    return {
-        given: functions.example[given] if one.default is one.empty else one.default
-        for given, one in parameters.items()
-    }
-
-
-def describe(functions: Functions) -> dict[str, Any]:
-    """Returns what each function does, and type, shape and meaning of its inputs and outputs, for JSON."""
-    return {name: _describe(function, functions) for name, function in functions.by_name.items()}
-
-
-def _describe(function: Any, functions: Functions) -> dict[str, Any]:
-    inputs, outputs = {}, {}
-    for name, parameter in _parameters(function).items():
-        dtype, shape, description = functions.inputs[name]
-        inputs[name] = {"dtype": dtype.name, "shape": shape, "description": description}
-        if parameter.default is not parameter.empty:
-            inputs[name]["default"] = parameter.default.numpy().tolist()
-    for name, output in function.get_concrete_function().structured_outputs.items():
-        shape = output.shape.as_list()
-        outputs[name] = {"dtype": output.dtype.name, "shape": shape, "description": functions.outputs[name]}
-    return {"description": inspect.getdoc(function.python_function), "inputs": inputs, "outputs": outputs}
-
-
-def _parameters(function: Any) -> Mapping[str, inspect.Parameter]:
-    return inspect.signature(function.python_function).parameters
 
 
 def require(condition: tf.Tensor, message: str | tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:

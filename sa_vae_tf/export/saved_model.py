@@ -1,86 +1,84 @@
-"""A SavedModel in a model server's layout: a folder with a number, with assets and first requests."""
+"""Functions as a SavedModel, and what its signatures say of themselves."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from sa_vae_tf.errors import UserError
-from sa_vae_tf.export.functions import Functions, first_request
-from sa_vae_tf.export.warmup import write_requests
+from sa_vae_tf.export.functions import Functions
 
 # The signature that a server takes where a request names none.
 DEFAULT = "serving_default"
 
 
-def new_version(export_dir: str, version: int) -> Path:
-    """Returns the folder of a version, which does not exist yet.
+def save(folder: Path, functions: Functions, variables: Sequence[tf.Variable]) -> Mapping[str, SignatureDef]:
+    """Writes a SavedModel and returns its signatures by name.
 
-    Raises:
-      UserError: if it does, or no folder can be made there.
-    """
-    if not export_dir:
-        raise UserError("--export_dir: expected a folder for the SavedModel")
-    folder = Path(export_dir, str(version))
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--export_dir={export_dir}: cannot be made ({error.strerror})") from None
-    if not os.access(folder.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--export_dir={export_dir}: expected a folder that can be written")
-    if folder.exists():
-        raise UserError(f"--export_dir={export_dir}: version {version} is there already; expected another --version")
-    return folder
-
-
-def write(folder: Path, functions: Functions, variables: Sequence[tf.Variable], files: Iterable[Path]) -> None:
-    """Writes a SavedModel whole or not at all.
-
-    Args:
-      folder: that does not exist yet.
-      functions: become its signatures, `score` also the default one, and attributes of the object that is loaded.
-      variables: that the functions read.
-      files: to keep as assets.
+    The functions become its signatures, `score` also the default one, and attributes of the object that is loaded. They
+    need no gradients, those of the refinement being operations of the graph, and can no longer be differentiated.
     """
     root = tf.Module()
-    root.kept = [list(variables), functions.tracked, [tf.saved_model.Asset(str(file)) for file in files]]
+    root.kept = [list(variables), functions.tracked]
     for name, function in functions.by_name.items():
         setattr(root, name, function)
-    # A server takes no notice of a folder that is not a number.
-    partial = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(partial, ignore_errors=True)
-    tf.saved_model.save(
-        root,
-        str(partial),
-        {**functions.by_name, DEFAULT: functions.by_name["score"]},
-        tf.saved_model.SaveOptions(experimental_custom_gradients=False),
-    )
-    _forget_gradients(partial)
-    requests = {name: first_request(functions, name) for name in functions.by_name}
-    write_requests(partial, {**requests, DEFAULT: requests["score"]})
-    partial.rename(folder)
+    signatures = {**functions.by_name, DEFAULT: functions.by_name["score"]}
+    tf.saved_model.save(root, str(folder), signatures, tf.saved_model.SaveOptions(experimental_custom_gradients=False))
 
-
-def _forget_gradients(folder: Path) -> None:
-    """Makes of a SavedModel one that is not differentiated.
-
-    What the refinement needs of gradients is operations of the graph. Beyond that TensorFlow would warn, when it loads
-    the model, of every gradient function that stays behind in Python. See also `functions.exported`.
-    """
+    # TensorFlow would warn, when it loads the model, of each gradient function that stays behind in Python.
     path = folder / "saved_model.pb"
     model = SavedModel.FromString(path.read_bytes())
-    for graph in model.meta_graphs:
-        for function in graph.graph_def.library.function:
-            for node in function.node_def:
-                node.attr.pop("_gradient_op_type", None)
-        for node in graph.object_graph_def.nodes:
-            if node.HasField("variable"):
-                node.variable.trainable = False
+    (graph,) = model.meta_graphs
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            node.attr.pop("_gradient_op_type", None)
+    for node in graph.object_graph_def.nodes:
+        if node.HasField("variable"):
+            node.variable.trainable = False
     path.write_bytes(model.SerializeToString(deterministic=True))
     # It is of the file as it was, and nothing needs it.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+    return {name: graph.signature_def[name] for name in signatures}
+
+
+def describe(functions: Functions, signatures: Mapping[str, SignatureDef]) -> dict[str, Any]:
+    """Returns what each function does, and type, shape, meaning and default of its inputs and outputs, for JSON."""
+    return {name: _describe(functions, name, signatures[name]) for name in functions.by_name}
+
+
+def _describe(functions: Functions, name: str, signature: SignatureDef) -> dict[str, Any]:
+    def described(tensor: Any, description: str) -> dict[str, Any]:
+        shape = tf.TensorShape(tensor.tensor_shape).as_list()
+        return {"dtype": tf.as_dtype(tensor.dtype).name, "shape": shape, "description": description}
+
+    inputs = {
+        given: described(signature.inputs[given], of.description)
+        for given, of in functions.inputs.items()
+        if given in signature.inputs
+    }
+    for given, value in signature.defaults.items():
+        inputs[given]["default"] = tf.make_ndarray(value).tolist()
+    outputs = {
+        output: described(signature.outputs[output], description)
+        for output, description in functions.outputs.items()
+        if output in signature.outputs
+    }
+    return {"description": inspect.getdoc(functions.by_name[name]), "inputs": inputs, "outputs": outputs}
+
+
+def first_requests(functions: Functions, signatures: Mapping[str, SignatureDef]) -> dict[str, dict[str, tf.Tensor]]:
+    """Returns all inputs of each signature: the default of each, or the example."""
+    return {
+        name: {
+            given: tf.make_ndarray(signature.defaults[given])
+            if given in signature.defaults
+            else functions.example[given].numpy()
+            for given in signature.inputs
+        }
+        for name, signature in signatures.items()
+    }
