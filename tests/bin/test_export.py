@@ -1,0 +1,284 @@
+"""Export and scoring by the scripts, and an export where TensorFlow is and this package is not."""
+
+import gzip
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.training.run_folder import RunFolder
+from tests import corpora, runs
+from tests.bin.test_errors import assert_one_line
+from tests.launcher import ROOT
+
+# What Python runs first where the package is not to be found.
+WITHOUT_PACKAGE = "import sys; sys.modules['sa_vae_tf'] = None\n"
+BOTH = (1_000, 4_000), (7_000, 10_000)
+CLI = str(Path(sys.executable).with_name("saved_model_cli"))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    return corpora.write(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def run_dir(launcher, files, data_dir, tmp_path_factory):
+    config = corpora.tiny(tmp_path_factory.mktemp("runs") / "mine", data_dir, files, max_length=14)
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 0, ended.stderr
+    return config.run_dir
+
+
+@pytest.fixture(scope="module")
+def model(launcher, run_dir, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exports") / "mine"
+    ended = launcher.run("bin/export.py", f"--run_dir={run_dir}", f"--export_dir={folder}")
+    assert (ended.status, ended.stdout, ended.stderr) == (0, f"SavedModel: {folder}/1\n", "")
+    assert [path.name for path in folder.iterdir()] == ["1"]
+    return folder / "1"
+
+
+def score(launcher, model, lines, output, *arguments: str):
+    return launcher.run("bin/score.py", f"--saved_model={model}", f"--input={lines}", f"--output={output}", *arguments)
+
+
+def read(output) -> list[dict]:
+    return [json.loads(line) for line in Path(output).read_text(encoding="utf-8").splitlines()]
+
+
+def test_scores_of_a_file_are_those_of_evaluation(launcher, model, run_dir, files, tmp_path):
+    lines = Path(files["test_file"])
+    ended = score(launcher, model, lines, tmp_path / "out.jsonl", "--iw_samples=3", "--seed=2", "--batch_size=3")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert re.fullmatch(
+        rf"20 lines, [\d,]+ a second; 20 scored, 0 kept with their error\nScores: {tmp_path}/out.jsonl\n", ended.stdout
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+    records = read(tmp_path / "out.jsonl")
+    assert [record["line"] for record in records] == list(range(1, 21))
+    assert [record["input"] for record in records] == lines.read_text().splitlines()
+    results = evaluate(RunFolder(run_dir), seed=2, iw_samples=3, gap_steps=0)
+    for name in ("nll_bound", "reconstruction", "nll_iw", "effective_samples"):
+        assert np.mean([record[name] for record in records]) == pytest.approx(results[name], rel=1e-5), name
+    assert sum(record["tokens"] for record in records) == results["tokens"]
+
+
+def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_dir, tmp_path):
+    right = ["the cat sees", "a dog and a bird", "vögel 日本", "the\u2003bird", "the last one"]
+    wrong = {
+        b"": "empty",
+        b" \t": "empty",
+        b"the \xff cat": "not UTF-8 (byte 0xff at 4)",
+        b"a " * 15: "15 words, more than 14",
+        b"x" * 200_000: "65,536 bytes or more",
+        b"\xc3": "not UTF-8 (byte 0xc3 at 0)",
+    }
+    lines = [line.encode() for line in right[:2]] + list(wrong) + [line.encode() for line in right[2:]]
+    for name, write in (("lines.txt", open), ("lines.txt.gz", gzip.open)):
+        with write(tmp_path / name, "wb") as file:
+            file.write(b"\r\n".join(lines))  # Without an end of the last line.
+    ended = score(launcher, model, tmp_path / "lines.txt", tmp_path / "out.jsonl", "--svi_steps=0")
+    assert ended.status == 0
+    assert "11 lines" in ended.stdout
+    assert "5 scored, 6 kept with their error" in ended.stdout
+    told = [f"{tmp_path}/lines.txt: line {i}: {what}" for i, what in enumerate([*wrong.values()][:5], 3)]
+    told.append("6 such lines in all")
+    assert ended.stderr.splitlines() == [f"score.py: WARNING: {what}" for what in told]
+    records = read(tmp_path / "out.jsonl")
+    assert [record["line"] for record in records] == list(range(1, 12))
+    assert [record["error"] for record in records[2:8]] == list(wrong.values())
+    assert [record["input"] for record in records if "error" not in record] == right
+    assert records[4]["input"] == "the \\xff cat"
+    assert records[6]["input"] == "x" * 1000
+    # Malformed lines take no part: the others are scored as a file of their own is evaluated.
+    (tmp_path / "right.txt").write_text("\n".join(right), encoding="utf-8")
+    test_file = str(tmp_path / "right.txt")
+    results = evaluate(RunFolder(run_dir), svi_steps=0, iw_samples=0, gap_steps=0, test_file=test_file)
+    bounds = [record["nll_bound"] for record in records if "error" not in record]
+    assert np.mean(bounds) == pytest.approx(results["nll_bound"], rel=1e-5)
+    assert score(launcher, model, tmp_path / "lines.txt.gz", tmp_path / "gz.jsonl", "--svi_steps=0").status == 0
+    assert read(tmp_path / "gz.jsonl") == records
+
+
+def test_a_killed_scoring_goes_on(launcher, model, tmp_path):
+    rng = random.Random(1)
+    sentences = [" ".join(rng.choices(corpora.WORDS, k=rng.randint(1, 14))) for _ in range(400)]
+    sentences[::50] = [""] * 8
+    (tmp_path / "lines.txt").write_text("\n".join(sentences), encoding="utf-8")
+    common = (f"--saved_model={model}", f"--input={tmp_path}/lines.txt", f"--output={tmp_path}/out.jsonl")
+    for end, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)):
+        written = {path: path.stat().st_size for path in tmp_path.glob(".*.partial")}
+        process = launcher.start("bin/score.py", *common, "--batch_size=1")
+        limit = time.monotonic() + 60
+        while not any(path.stat().st_size > written.get(path, 0) + 3000 for path in tmp_path.glob(".*.partial")):
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+        if end == signal.SIGKILL:
+            os.kill(process, signal.SIGSTOP)  # Otherwise it could end before the other one begins.
+            other = launcher.run("bin/score.py", *common, "--batch_size=1")
+            assert_one_line(other, 2, f"--output={tmp_path}/out.jsonl: another process is writing it")
+        os.kill(process, end)
+        ended = launcher.wait(process)
+        assert ended.status == status
+        assert "Traceback" not in ended.stderr
+        assert not (tmp_path / "out.jsonl").exists()
+        (partial,) = tmp_path.glob(".*.partial")
+        with partial.open("ab") as file:
+            file.write(b'{"line": 99, "inp')  # As if the last line had been cut.
+    before = sum(line.endswith(b"\n") for line in partial.read_bytes().splitlines(keepends=True))
+    assert 0 < before < 400
+    ended = launcher.run("bin/score.py", *common, "--batch_size=1")
+    assert ended.status == 0
+    assert "400 lines" in ended.stdout
+    assert "392 scored, 8 kept" in ended.stdout
+    assert not list(tmp_path.glob(".*"))
+    undisturbed = score(launcher, model, tmp_path / "lines.txt", tmp_path / "whole.jsonl", "--batch_size=1")
+    assert undisturbed.status == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_where_the_package_is_not(model, files, tmp_path):
+    lines = Path(files["test_file"]).read_text().splitlines()
+    client = WITHOUT_PACKAGE + (
+        "import json, tensorflow as tf\n"
+        f"model = tf.saved_model.load({str(model)!r})\n"
+        f"scores = model.score(tf.constant({lines!r}))\n"
+        "default = model.signatures['serving_default']\n"
+        f"same = default(sentences=tf.constant({lines!r}), svi_steps=tf.constant(2), iw_samples=tf.constant(0),\n"
+        "               seed=tf.constant(0), index=tf.constant([], tf.int64))\n"
+        "print(json.dumps([scores['nll_bound'].numpy().tolist(), same['nll_bound'].numpy().tolist()]))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", client], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "WARNING:absl" not in ended.stderr
+    attribute, signature = json.loads(ended.stdout)
+    assert attribute == signature
+    script = f"import runpy; runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')"
+    command = [sys.executable, "-c", WITHOUT_PACKAGE + script]
+    command += [f"--saved_model={model}", f"--input={files['test_file']}", "--output=out.jsonl"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(read(tmp_path / "out.jsonl")) == len(lines)
+
+
+def test_saved_model_cli(launcher, model):
+    shown = launcher.run(CLI, "show", f"--dir={model}", "--all")
+    assert shown.status == 0
+    for name in ("score", "encode", "reconstruct", "generate", "serving_default"):
+        assert f"signature_def['{name}']" in shown.stdout
+    common = (f"--dir={model}", "--tag_set=serve", "--signature_def=serving_default")
+    ended = launcher.run(CLI, "run", *common, '--input_exprs=sentences=["the cat", "a dog"]')
+    assert ended.status == 0, ended.stderr
+    assert "Result for output key nll_bound:" in ended.stdout
+    assert "Result for output key tokens:\n[3 3]" in ended.stdout
+    scanned = launcher.run(CLI, "scan", f"--dir={model}", "--tag_set=serve")
+    assert "does not contain the default denylisted ops" in scanned.stdout
+
+
+def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_path):
+    content = SavedModel.FromString((model / "saved_model.pb").read_bytes())
+    (graph,) = content.meta_graphs
+    assert {asset.filename for asset in graph.asset_file_def} == {"vocabulary.txt"}
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "secret.txt").write_bytes((model / "assets/vocabulary.txt").read_bytes())
+    message = f"--saved_model={tmp_path}/model: asset "
+    for name in ("../../secret.txt", str(tmp_path / "secret.txt"), "linked.txt"):
+        (tmp_path / "model/assets/linked.txt").unlink(missing_ok=True)
+        (tmp_path / "model/assets/linked.txt").symlink_to(tmp_path / "secret.txt")
+        for asset in graph.asset_file_def:
+            asset.filename = name
+        (tmp_path / "model/saved_model.pb").write_bytes(content.SerializeToString())
+        ended = score(launcher, tmp_path / "model", files["test_file"], tmp_path / "out.jsonl")
+        assert_one_line(ended, 2, message + f"{name!r} is not in its folder")
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("export", ["--export_dir={tmp}/new"], "--run_dir: expected the folder of a training run"),
+        ("export", ["--run_dir={tmp}", "--export_dir={tmp}/new"], "--run_dir={tmp}: no run there"),
+        ("export", ["--run_dir={empty}", "--export_dir={tmp}/new"], "--run_dir={empty}: no checkpoint yet; train"),
+        ("export", ["--run_dir={run}"], "--export_dir: expected a folder for the SavedModel"),
+        ("export", ["--run_dir={run}", "--export_dir={exports}"], "--export_dir={exports}: version 1 is there already"),
+        ("export", ["--run_dir={run}", "--export_dir=/dev/null"], "--export_dir=/dev/null: cannot be made (File e"),
+        ("export", ["--run_dir={run}", "--export_dir={tmp}/new", "--version=0"], "--version=0: expected a positive"),
+        ("score", [], "--output=: expected a file in a folder that can be written"),
+        ("score", ["--output={tmp}/o", "--input={lines}"], "--saved_model=: no exported model there; expected the"),
+        ("score", ["--saved_model={exports}", "--output={tmp}/o"], "--saved_model={exports}: no exported model there"),
+        ("score", ["--saved_model={model}", "--output={tmp}/o"], "--input=: cannot be read (No such file"),
+        ("score", ["--saved_model={model}", "--output={lines}"], "--output={lines}: is there already; expected the n"),
+        ("score", ["--saved_model={model}", "--output={tmp}"], "--output={tmp}: expected a file in a folder"),
+        ("score", ["--saved_model={model}", "--svi_steps=-1"], "--svi_steps=-1"),
+        ("score", ["--saved_model={model}", "more"], "unexpected argument 'more': flags are written --name=value"),
+        (
+            "score",
+            ["--saved_model={model}", "--input={tmp}/x.gz", "--output={tmp}/o"],
+            "--input={tmp}/x.gz: damaged gzip file, after line 0 (Not a gzipped file",
+        ),
+    ],
+)  # fmt: skip
+def test_wrong_commands(script, arguments, message, launcher, run_dir, model, files, tmp_path):
+    (tmp_path / "x.gz").write_bytes(b"plain text")
+    (tmp_path / "empty").mkdir()
+    for name in ("flags.txt", "vocabulary.txt"):
+        shutil.copy(Path(run_dir) / name, tmp_path / "empty")
+    names = {
+        "tmp": tmp_path, "run": run_dir, "model": model, "exports": model.parent, "lines": files["test_file"],
+        "empty": tmp_path / "empty",
+    }  # fmt: skip
+    ended = launcher.run(f"bin/{script}.py", *(argument.format(**names) for argument in arguments))
+    assert_one_line(ended, 2, f"{script}.py: error: {message.format(**names)}")
+    assert not (tmp_path / "new/1").exists()
+    assert not (tmp_path / "o").exists()
+
+
+def test_help_lists_the_flags(launcher):
+    for script, flag in (("export", "--export_dir"), ("score", "--iw_samples")):
+        ended = launcher.run(f"bin/{script}.py", "--help")
+        assert flag in ended.stdout
+        assert (ended.status, ended.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_ten_thousand_sentences_in_constant_memory(launcher, files, data_dir, tmp_path):
+    # A model of some size, so that what a batch takes would show if it were kept.
+    config = corpora.tiny(
+        tmp_path / "run", data_dir, files, units=64, embedding_dim=32, latent_dim=8, svi_steps=5, num_epochs=0
+    )
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    model = tmp_path / "export" / "1"
+    assert launcher.run("bin/export.py", f"--run_dir={config.run_dir}", f"--export_dir={model.parent}").status == 0
+    rng = random.Random(2)
+    with (tmp_path / "lines.txt").open("w") as file:
+        for _ in range(10_000):
+            file.write(" ".join(rng.choices(corpora.WORDS, k=rng.randint(1, 60))) + "\n")
+    for steps in (0, 5):
+        output = tmp_path / f"{steps}.jsonl"
+        command = [sys.executable, str(ROOT / "bin/score.py"), f"--saved_model={model}", f"--svi_steps={steps}"]
+        command += [f"--input={tmp_path}/lines.txt", f"--output={output}"]
+        memory: dict[int, int] = {}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+            while process.poll() is None:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                written = sum(path.read_bytes().count(b"\n") for path in tmp_path.glob(f".{output.name}.*"))
+                if resident := re.search(r"VmRSS:\s+(\d+) kB", status):
+                    memory[written] = max(memory.get(written, 0), int(resident[1]))
+                time.sleep(0.2)
+            print(f"\n{steps} refinement steps: {process.stdout.read()}", end="")
+        assert process.returncode == 0
+        assert len(read(output)) == 10_000
+        early, late = (max(value for lines, value in memory.items() if low <= lines < high) for low, high in BOTH)
+        print(f"resident MiB by lines written: { {lines: value // 1024 for lines, value in sorted(memory.items())} }")
+        # The first chunks meet the longest sentences already; after them what comes and goes is the allocator's.
+        assert late < 1.1 * early
