@@ -3,22 +3,27 @@
 import shlex
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.analysis import figure1, figure2, table1, table2
+from sa_vae_tf.analysis import figure1, figure2, method_tables, table1
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
 
-TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1 or 2.")
+TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1, 2 or 3.")
 FIGURE = flags.DEFINE_integer("figure", None, "Figure of the paper: 1 or 2.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Number of seeds of a table.", lower_bound=1)
-ROWS = flags.DEFINE_list("rows", [], "Rows of --table=2 by name, as 'LM,SVI 10'; empty: all.")
+ROWS = flags.DEFINE_list("rows", [], "Rows of --table=2 or 3 by name, as 'LM,SVI 10'; empty: all.")
 IW_SAMPLES = flags.DEFINE_integer(
-    "iw_samples", 500, "Samples of the importance-weighted NLL of --table=2; 0: none.", lower_bound=0
+    "iw_samples",
+    None,
+    "Samples of the importance-weighted NLL of --table=2 and 3; 0: none; default: the paper's 500 and 5,000.",
+    lower_bound=0,
 )
 RUNS = flags.DEFINE_string("runs", "runs", "Folder of the run folders; finished runs in it are used again.")
 OUTPUT = flags.DEFINE_string(
@@ -36,12 +41,17 @@ def _table1(config, runs, output):
     return files
 
 
-def _table2(config, runs, output):
-    flagfile = next(iter(cli.flag_files(sys.argv)), "")
-    table = table2.run_table(config, flagfile, SEEDS.value, runs / "table2", ROWS.value, IW_SAMPLES.value)
-    files = table2.write(table, output, _command())
-    print(files[0].read_text(encoding="utf-8"))
-    return files
+def _method_table(number):
+    def make(config, runs, output):
+        flagfile = next(iter(cli.flag_files(sys.argv)), "")
+        table = method_tables.run_table(
+            number, config, flagfile, SEEDS.value, runs / f"table{number}", ROWS.value, IW_SAMPLES.value
+        )
+        files = method_tables.write(table, output, _command())
+        print(files[0].read_text(encoding="utf-8"))
+        return files
+
+    return make
 
 
 def _figure1(config, runs, output):
@@ -53,8 +63,8 @@ def _figure2(config, runs, output):
 
 
 # What makes each: (settings, folder of run folders, output folder) -> files.
-TABLES = {1: _table1, 2: _table2}
-FIGURES = {1: _figure1, 2: _figure2}
+TABLES: dict[int | None, Callable[..., Any]] = {1: _table1, 2: _method_table(2), 3: _method_table(3)}
+FIGURES: dict[int | None, Callable[..., Any]] = {1: _figure1, 2: _figure2}
 
 
 def main():

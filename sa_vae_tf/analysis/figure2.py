@@ -12,12 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from sa_vae_tf.analysis.experiments import check_runs, evaluated
 from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
-from sa_vae_tf.analysis.text_rows import row_config, rows, split_of
+from sa_vae_tf.analysis.rows import row_config
+from sa_vae_tf.analysis.text_rows import rows
 from sa_vae_tf.inference import METHODS, Posterior
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.tasks import TASKS
+from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 METHODS_SHOWN = ("VAE", "SVI", "VAE+SVI", "SA-VAE")
 # The start of the refinement in each panel.
@@ -47,7 +48,7 @@ def reproduce(base: Config, runs: Path, output: Path) -> list[Path]:
     Raises:
       UserError: if the settings are not of text, or a folder under `runs` holds a run with other settings.
     """
-    known, steps, split = rows(base), base.svi_steps, split_of(base)
+    known, steps, split = rows(base), base.svi_steps, evaluated_split(base)
     chosen = {name: known[name if name in known else f"{name} {steps}"] for name in METHODS_SHOWN}
     configs = {name: row_config(base, row, base.seed, runs) for name, row in chosen.items()}
     check_runs(configs.values())

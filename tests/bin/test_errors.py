@@ -58,8 +58,8 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         ("analyze", ["--run_dir=README.md"], ["--run_dir=README.md: is a file; expected the folder of a training run"]),
         ("benchmark", ["--config=huge"], ["--config=huge: expected one of small, medium, paper"]),
         ("benchmark", ["--svi_steps=-1"], ["--svi_steps=-1"]),
-        ("reproduce", [], ["error: no --table, no --figure: expected one of --table=1, --table=2, --fig"]),
-        ("reproduce", ["--table=9"], ["error: --table=9: expected one of --table=1, --table=2, --figure=1, --fig"]),
+        ("reproduce", [], ["error: no --table, no --figure: expected one of --table=1, --table=2, --table=3, --fig"]),
+        ("reproduce", ["--table=9"], ["error: --table=9: expected one of --table=1, --table=2, --table=3, --figure=1"]),
         ("reproduce", ["--figure=0"], ["error: --figure=0: expected one of "]),
         ("reproduce", ["--table=1", "--figure=1"], ["error: --table=1 --figure=1: expected one of "]),
         (

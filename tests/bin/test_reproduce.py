@@ -10,7 +10,7 @@ import time
 import pytest
 
 from sa_vae_tf.analysis.table1 import GENERATORS, ROWS
-from tests import corpora, runs
+from tests import corpora, images, runs
 from tests.bin.test_errors import assert_one_line
 from tests.launcher import ROOT
 
@@ -80,3 +80,17 @@ def test_table_2_of_text(launcher, data_dir, tmp_path):
     assert_one_line(
         launcher.run("bin/reproduce.py", "--table=2", "--rows=SA-VAE 3", *common), 2, "--rows=SA-VAE 3: expected"
     )
+
+
+@pytest.mark.slow
+def test_table_3_of_images(launcher, data_dir, tmp_path):
+    config = images.tiny("", data_dir, images.write(tmp_path))
+    flagfile = tmp_path / "tiny.flags"
+    flagfile.write_text("".join(f"{line}\n" for line in runs.arguments(config) if not line.startswith("--run_dir")))
+    common = [f"--flagfile={flagfile}", f"--runs={tmp_path / 'runs'}", f"--output_dir={tmp_path / 'out'}"]
+    rows = "--rows=Gated PixelCNN,VAE"
+    ended = launcher.run("bin/reproduce.py", "--table=3", "--seeds=1", "--iw_samples=2", rows, *common)
+    assert ended.status == 0, ended.stderr
+    table = (tmp_path / "out" / "table3.md").read_text()
+    assert "| Gated PixelCNN |" in table
+    assert "# VAE\npython bin/train.py" in table

@@ -1,4 +1,4 @@
-"""Table 2: the settings and commands of its rows, its text from given results, and two rows trained."""
+"""Tables 2 and 3: settings and commands of their rows, their text from given results, and rows trained."""
 
 import dataclasses
 import json
@@ -9,16 +9,26 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from sa_vae_tf.analysis import table2
-from sa_vae_tf.analysis.text_rows import PAPER, chosen_rows, row_config, rows, split_of
+from sa_vae_tf.analysis import image_rows, method_tables
+from sa_vae_tf.analysis.rows import chosen_rows, row_config
+from sa_vae_tf.analysis.text_rows import PAPER, rows
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import define_flags, from_flags, to_flagfile
 from sa_vae_tf.training.run_folder import RunFolder
-from tests import corpora
+from sa_vae_tf.training.tasks import evaluated_split
+from tests import corpora, images
 
 BASE = Config(data="text", train_file="train.txt", val_file="val.txt")
-METHODS = {"LM": "lm", "SVI": "svi", "VAE+SVI": "vae_svi", "VAE+SVI+KL": "vae_svi_kl", "SA-VAE": "sa_vae"}
+IMAGES = Config(data="image", data_file="images.npz")
+METHODS = {
+    "LM": "lm",
+    "Gated": "lm",
+    "SVI": "svi",
+    "VAE+SVI": "vae_svi",
+    "VAE+SVI+KL": "vae_svi_kl",
+    "SA-VAE": "sa_vae",
+}
 
 
 def test_twenty_steps_give_the_papers_rows():
@@ -33,6 +43,18 @@ def test_the_papers_perplexity_is_that_of_its_bound(name):
     assert PAPER[name].bound / math.log(PAPER[name].perplexity) == pytest.approx(79.87, abs=0.04)
 
 
+def test_twenty_steps_give_the_papers_rows_of_images():
+    assert list(image_rows.rows(IMAGES)) == list(image_rows.PAPER)
+    base = dataclasses.replace(IMAGES, svi_steps_schedule="5:10", hvp="authors", method="svi", seed=7)
+    for row in chosen_rows(image_rows.rows(base)):
+        config = row_config(base, row, 3, Path("runs"))
+        kind, *numbers = row.name.split(" ")
+        assert (config.seed, config.method) == (3, METHODS.get(kind, "vae"))
+        assert config.steps_by_epoch() == {0: int(numbers[0]) if "SV" in kind or kind == "SA-VAE" else 0}
+        assert config.hvp == ("exact" if kind == "SA-VAE" else "authors")
+    assert row_config(base, image_rows.rows(base)["Gated PixelCNN"], 3, Path("a")).run_dir == "a/gated-pixelcnn-3"
+
+
 def test_rows_scale_with_the_flag_files_steps():
     names = set(rows(dataclasses.replace(BASE, svi_steps=5)))
     assert {"SVI 2", "SVI 5", "SVI 10", "VAE+SVI 2", "VAE+SVI+KL 5", "SA-VAE 2", "SA-VAE 5 authors"} <= names
@@ -44,7 +66,9 @@ def test_a_row_has_its_own_settings_whatever_the_flag_file(tmp_path):
     base = dataclasses.replace(
         BASE, decoder="cnn", word_dropout=0.3, encoder_init="some", svi_steps_schedule="5:10", hvp="authors", seed=7
     )
-    configs = {(row.name, seed): row_config(base, row, seed, tmp_path) for row in chosen_rows(base) for seed in (1, 2)}
+    configs = {
+        (row.name, seed): row_config(base, row, seed, tmp_path) for row in chosen_rows(rows(base)) for seed in (1, 2)
+    }
     assert len({config.run_dir for config in configs.values()}) == len(configs)
     assert len({to_flagfile(dataclasses.replace(config, run_dir="")) for config in configs.values()}) == len(configs)
     for (name, seed), config in configs.items():
@@ -64,8 +88,8 @@ def test_a_row_has_its_own_settings_whatever_the_flag_file(tmp_path):
 
 
 def test_chosen_rows_bring_what_they_start_from():
-    assert [row.name for row in chosen_rows(BASE, ["SVI 40", "CNN-VAE+INIT"])] == ["LM", "CNN-VAE+INIT", "SVI 40"]
-    assert [row.name for row in chosen_rows(BASE)] == list(rows(BASE))
+    assert [row.name for row in chosen_rows(rows(BASE), ["SVI 40", "CNN-VAE+INIT"])] == ["LM", "CNN-VAE+INIT", "SVI 40"]
+    assert [row.name for row in chosen_rows(rows(BASE))] == list(rows(BASE))
 
 
 @pytest.mark.parametrize(
@@ -78,15 +102,17 @@ def test_chosen_rows_bring_what_they_start_from():
 )
 def test_wrong_choices_end_before_anything_is_trained(changes, names, message, tmp_path):
     with pytest.raises(UserError, match=message) as error:
-        table2.run_table(dataclasses.replace(BASE, **changes), "", 1, tmp_path / "runs", names)
+        method_tables.run_table(2, dataclasses.replace(BASE, **changes), "", 1, tmp_path / "runs", names)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "runs").exists()
 
 
 def test_the_test_split_where_there_is_one():
-    assert split_of(BASE) == "validation"
-    assert split_of(dataclasses.replace(BASE, test_file="test.txt")) == "test"
-    assert split_of(Config(data="text", corpus="ptb_mikolov")) == "test"
+    assert evaluated_split(BASE) == "validation"
+    assert evaluated_split(dataclasses.replace(BASE, test_file="test.txt")) == "test"
+    assert evaluated_split(Config(data="text", corpus="ptb_mikolov")) == "test"
+    assert evaluated_split(Config(data="image", corpus="omniglot_burda")) == "test"
+    assert evaluated_split(dataclasses.replace(IMAGES, test_file="test.npy")) == "test"
 
 
 @pytest.mark.parametrize("name", ["", "some file.flags"])
@@ -96,9 +122,9 @@ def test_commands_give_the_settings_of_their_rows(name, tmp_path):
         file.write_text("# Small.\n--data=text\n--train_file=train.txt\n--val_file=val.txt\n--units=8\n--svi_steps=4\n")
     # --units is not that of the file: it was overridden on the command line.
     base = dataclasses.replace(BASE, units=9, svi_steps=4, jit_compile=False)
-    for row in chosen_rows(base):
+    for row in chosen_rows(rows(base)):
         config = row_config(base, row, 2, tmp_path / "with space")
-        command = table2.train_command(config, str(file))
+        command = method_tables.train_command(config, str(file))
         python, script, *arguments = shlex.split(command)
         assert (python, script) == ("python", "bin/train.py")
         values = flags.FlagValues()
@@ -111,7 +137,7 @@ def test_commands_give_the_settings_of_their_rows(name, tmp_path):
 
 def test_minutes_are_those_of_all_steps():
     lines = [{"step": 100, "step_seconds": 0.6}, {"step": 200, "step_seconds": 1.2}, {"step": 250, "step_seconds": 6.0}]
-    assert table2.training_minutes(lines) == pytest.approx(1 + 2 + 5)
+    assert method_tables.training_minutes(lines) == pytest.approx(1 + 2 + 5)
 
 
 def made_up(method, bound, kl):
@@ -132,6 +158,7 @@ def made_up(method, bound, kl):
 
 def test_text_and_files(tmp_path):
     table = {
+        "table": 2,
         "seeds": 2,
         "corpus": "corpus.txt",
         "split": "validation",
@@ -145,7 +172,7 @@ def test_text_and_files(tmp_path):
         },
     }
     table["rows"]["SVI 3"][1]["nll_iw"] = None  # With --iw_samples=0 there is none.
-    paths = table2.write(table, tmp_path / "new", "the command")
+    paths = method_tables.write(table, tmp_path / "new", "the command")
     assert [path.name for path in paths] == ["table2.md", "table2.json"]
     assert json.loads(paths[1].read_text())["rows"]["SA-VAE 20"][1]["kl"] == 8.0
     text = paths[0].read_text()
@@ -164,11 +191,48 @@ def test_text_and_files(tmp_path):
     assert width == {13}
 
 
+def test_text_of_images():
+    results = {"VAE": [made_up("vae", 90.0, 1.0)], "SVI 80": [made_up("svi", 90.5, 0.01)]}
+    results["Gated PixelCNN"] = [made_up("lm", 91.0, 0.0)]
+    for of_row in results.values():
+        del of_row[0]["perplexity_bound"]  # There is none of images.
+    table = {
+        "table": 3,
+        "seeds": 1,
+        "corpus": "omniglot_burda",
+        "split": "test",
+        "iw_samples": 7,
+        "commands": {},
+        "rows": results,
+    }
+    text = method_tables.to_markdown(table, "the command")
+    assert "| Gated PixelCNN | 91.00 | 90.59 |  |  |  | 91.00 |  |  | 1.50 |" in text
+    assert "| VAE | 90.00 | 90.43 | 89.00 | 1.00 | 0.98 | 89.00 | 0.50 | 3.00 | 1.50 |" in text
+    assert "| SVI 80 | 90.50 | 90.27 | 90.49 | 0.01, collapsed | 1.65 |" in text
+    assert "erplexity" not in text
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {11}
+
+
+@pytest.mark.slow
+def test_rows_of_images_are_trained(tmp_path, data_dir):
+    base = images.tiny("", data_dir, images.write(tmp_path))
+    table = method_tables.run_table(3, base, "", 1, tmp_path / "runs", ["Gated PixelCNN", "SA-VAE 2"], iw_samples=2)
+    assert (table["split"], table["corpus"]) == ("test", base.data_file)
+    [pixelcnn], [sa_vae] = table["rows"].values()
+    assert pixelcnn["nll_iw"] == pixelcnn["nll_bound"]
+    assert sa_vae["reconstruction"] + sa_vae["kl"] == pytest.approx(sa_vae["nll_bound"])
+    assert (sa_vae["examples"], sa_vae["svi_steps"]) == (10, 2)
+    with pytest.raises(UserError, match="--data=image: Table 2 and Figure 2 are of text"):
+        method_tables.run_table(2, base, "", 1, tmp_path / "none")
+    with pytest.raises(UserError, match="--data=text: Table 3 is of images; expected --data=image"):
+        method_tables.run_table(3, BASE, "", 1, tmp_path / "none")
+
+
 def test_rows_are_trained_in_order_and_once(tmp_path, data_dir):
     base = corpora.tiny("", data_dir, corpora.write(tmp_path), length_multiple=16)
 
     def run():
-        return table2.run_table(base, "", 1, tmp_path / "runs", ["VAE+INIT"], iw_samples=2)
+        return method_tables.run_table(2, base, "", 1, tmp_path / "runs", ["VAE+INIT"], iw_samples=2)
 
     table = run()
     assert list(table["rows"]) == list(table["commands"]) == ["LM", "VAE+INIT"]
