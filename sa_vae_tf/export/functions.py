@@ -60,3 +60,22 @@ def require(condition: tf.Tensor, message: str | tf.Tensor, *tensors: tf.Tensor)
     """Returns the tensors, which raise an error with this message when they are computed and the condition is false."""
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return [tf.identity(tensor) for tensor in tensors]
+
+
+def at_least(low: int, name: str, value: tf.Tensor) -> tf.Tensor:
+    """Returns a scalar input if it is not below `low`."""
+    message = tf.strings.format(name + "={}: expected at least " + str(low), value)
+    return require(value >= low, message, value)[0]
+
+
+def given_or_own(index: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+    """Returns the numbers from which the noise of examples is made, int64 [batch].
+
+    Args:
+      index: those that a request gives, or none.
+      own: numbers made of the examples themselves, so that the answer for one does not depend on its batch.
+    """
+    given, needed = tf.size(index), tf.size(own)
+    message = tf.strings.format("index: {} numbers; expected none, or one for each of {} examples", [given, needed])
+    (index,) = require((given == 0) | (given == needed), message, index)
+    return tf.ensure_shape(tf.cond(given > 0, lambda: index, lambda: own), [None])

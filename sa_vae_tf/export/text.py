@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import END, PAD, SPECIAL, START
-from sa_vae_tf.export.functions import Functions, Input, exported, require
+from sa_vae_tf.export.functions import Functions, Input, at_least, exported, given_or_own, require
 from sa_vae_tf.export.scores import score as score_examples
 from sa_vae_tf.export.words import Encoded, GraphVocabulary
 from sa_vae_tf.generation import Symbols, draw_from_prior
@@ -77,9 +77,9 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
     none, one, no_index, cold, warm = map(tf.constant, (0, 1, np.zeros(0, np.int64), 0.0, 1.0))
 
     def infer(sentences, svi_steps, seed, index) -> Inference:
-        svi_steps = _at_least(0, "svi_steps", svi_steps)
+        svi_steps = at_least(0, "svi_steps", svi_steps)
         encoded = _encode(words, sentences)
-        index = _given_or_own(index, encoded)
+        index = given_or_own(index, encoded.fingerprint)
         return Inference(encoded, index, model.infer({"x": encoded.tokens, "index": index}, svi_steps, seed=seed))
 
     def refined(inferred: Inferred) -> Posterior:
@@ -87,7 +87,7 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
         return inferred.refined
 
     def write(z, index, seed, temperature, max_length) -> dict[str, tf.Tensor]:
-        max_length = _at_least(1, "max_length", max_length)
+        max_length = at_least(1, "max_length", max_length)
         message = tf.strings.format("temperature={}: expected a finite number that is not negative", temperature)
         (temperature,) = require(tf.math.is_finite(temperature) & (temperature >= 0), message, temperature)
         written = sample_in_graph(model.decoder, z, index, SYMBOLS, tf.stack([seed, 2]), max_length, temperature)
@@ -95,7 +95,7 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
 
     def score(sentences, svi_steps=steps, iw_samples=none, seed=none, index=no_index):
         """Scores sentences by the bound at the refined posterior, and on demand by importance weighting."""
-        iw_samples = _at_least(0, "iw_samples", iw_samples)
+        iw_samples = at_least(0, "iw_samples", iw_samples)
         encoded, index, inferred = infer(sentences, svi_steps, seed, index)
         figures = score_examples(model, inferred, index, iw_samples, seed)
         tokens = encoded.words + 1
@@ -121,7 +121,7 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
 
     def generate(num_samples=one, temperature=warm, max_length=length, seed=none):
         """Writes texts from latent variables drawn from the prior; text i depends on the seed and i alone."""
-        index = tf.range(tf.cast(_at_least(1, "num_samples", num_samples), tf.int64))
+        index = tf.range(tf.cast(at_least(1, "num_samples", num_samples), tf.int64))
         z = draw_from_prior(index, model.latent_dim, tf.stack([seed, 1])) if model.method.latent else None
         return write(z, index, seed, temperature, max_length)
 
@@ -138,11 +138,6 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
     )
 
 
-def _at_least(low: int, name: str, value: tf.Tensor) -> tf.Tensor:
-    message = tf.strings.format(name + "={}: expected at least " + str(low), value)
-    return require(value >= low, message, value)[0]
-
-
 def _encode(words: GraphVocabulary, sentences: tf.Tensor) -> Encoded:
     """Returns the sentences as ids if there are any and none is empty."""
     (sentences,) = require(tf.size(sentences) > 0, "sentences: there are none; expected at least one", sentences)
@@ -150,11 +145,3 @@ def _encode(words: GraphVocabulary, sentences: tf.Tensor) -> Encoded:
     number = tf.argmin(encoded.words)
     message = tf.strings.format("sentences: number {}, counted from 0, is empty; expected words", number)
     return Encoded(*require(tf.reduce_all(encoded.words > 0), message, *encoded))
-
-
-def _given_or_own(index: tf.Tensor, encoded: Encoded) -> tf.Tensor:
-    """Returns the numbers that were given, or if there are none those of the sentences themselves."""
-    given, needed = tf.size(index), tf.size(encoded.words)
-    message = tf.strings.format("index: {} numbers; expected none, or one for each of {} sentences", [given, needed])
-    (index,) = require((given == 0) | (given == needed), message, index)
-    return tf.ensure_shape(tf.cond(given > 0, lambda: index, lambda: encoded.fingerprint), [None])

@@ -198,7 +198,7 @@ def test_a_text_does_not_depend_on_how_many_are_written(model):
         (
             "score",
             {"sentences": ["the"], "index": [0, 1]},
-            "index: 2 numbers; expected none, or one for each of 1 sent",
+            "index: 2 numbers; expected none, or one for each of 1 exam",
         ),
         ("reconstruct", {"sentences": ["the"], "max_length": 0}, "max_length=0: expected at least 1"),
         ("generate", {"num_samples": 0}, "num_samples=0: expected at least 1"),
