@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from sa_vae_tf.kernels.residuals import with_residuals
 
-# Scores of a block, at most: 64 MiB in float32.
-BLOCK = 2**24
+# Scores of a block, at most: 16 MiB in float32, several of which a step holds at once.
+BLOCK = 2**22
 
 
 def word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:

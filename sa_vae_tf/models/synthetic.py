@@ -143,7 +143,8 @@ class SyntheticGenerator(keras.Model):
         for step_seed in tf.unstack(tf.random.split(seed, steps, alg=GENERATOR)):
             # The last position of a prefix with one symbol appended does not depend on that symbol.
             logits = self.logits(tf.pad(tokens, [[0, 0], [0, 1]]))[:, -1] + shift
-            drawn = tf.argmax(logits + gumbel_noise(tf.shape(logits), step_seed), -1, tf.int32)
+            noise = tf.cast(gumbel_noise(tf.shape(logits), step_seed), logits.dtype)
+            drawn = tf.argmax(logits + noise, -1, tf.int32)
             tokens = tf.concat([tokens, drawn[:, None]], 1)
         return tokens
 
