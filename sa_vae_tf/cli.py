@@ -45,8 +45,8 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 # Every command would start with notes on TensorFlow's build, some of them written before it reads any setting.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# XLA's default order of operations on CPU starts whatever is ready, and at the paper's size holds a quarter of a GiB more
-# than one that counts memory, in the same time. What the user says comes last, and wins.
+# XLA's default order of operations on CPU starts whatever is ready, and at the paper's size holds a quarter of a GiB
+# more than one that counts memory, in the same time. What the user says comes last, and wins.
 os.environ["XLA_FLAGS"] = f"--xla_cpu_enable_concurrency_optimized_scheduler=false {os.environ.get('XLA_FLAGS', '')}"
 with _without_standard_error():
     import tensorflow as tf
