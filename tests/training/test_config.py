@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 
 import pytest
 from absl import flags
@@ -147,6 +148,12 @@ def test_a_run_goes_on_with_other_settings_that_change_no_step():
             assert differing == []
         else:
             assert differing == [f"--{name} is {getattr(base, name)} there and {another(name)} here"]
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("*.flags")), ids=lambda path: path.name)
+def test_flag_files_of_the_repository(path):
+    config = from_flagfile(str(path))
+    assert config.data == {"synthetic": "synthetic", "omniglot": "image"}.get(path.stem.split("-")[0], "text")
 
 
 def test_default_folder():
