@@ -1,8 +1,9 @@
-"""Scores a file line by line: python bin/score.py --saved_model=exports/mine/1 --input=lines.txt --output=out.jsonl.
+"""Scores a file: python bin/score.py --saved_model=exports/mine/1 --input=lines.txt --output=out.jsonl.
 
-Each line of the input, .gz too, becomes a line of JSON: its number, its text, and its figures or the `error` that kept
-it from being scored. Sentences are numbered as bin/evaluate.py numbers them, so that their noise is the same. What is
-scored is kept in a hidden file beside the output until that is whole: after a stop, the same command goes on.
+Each line of a text, .gz too, becomes a line of JSON: its number, its text, and its figures or the `error` that kept it
+from being scored; so does each image of an array of NumPy, numbered from 0. Noise, and the draw of pixels between 0 and
+1, are those of bin/evaluate.py --test_file. What is scored is kept in a hidden file beside the output until that is
+whole: after a stop, the same command goes on.
 
 This file needs TensorFlow and nothing else of its repository.
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
+import numpy as np
 from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,12 +36,17 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # noqa: E402
 os.dup2(_standard_error, 2)
 
 SAVED_MODEL = flags.DEFINE_string("saved_model", "", "Folder of a version of an exported model, as exports/mine/1.")
-INPUT = flags.DEFINE_string("input", "", "Text in UTF-8, a sentence a line, words separated by spaces; .gz too.")
+INPUT = flags.DEFINE_string(
+    "input",
+    "",
+    "Text in UTF-8, a sentence a line, words separated by spaces; .gz too. For a model of images a .npy, images x "
+    "height x width, and perhaps x 1, of intensities in [0, 1], or bytes of which 255 is 1.",
+)
 OUTPUT = flags.DEFINE_string("output", "", "File of the JSON lines, which must not be there yet.")
 flags.DEFINE_integer("svi_steps", None, "Refinement steps; default: as in training.", lower_bound=0)
 flags.DEFINE_integer("iw_samples", None, "Samples of the importance-weighted NLL; default: none.", lower_bound=0)
 flags.DEFINE_integer("seed", None, "Seed of all noise; default: 0.", lower_bound=0, upper_bound=2**31 - 1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Sentences scored at once; figures do not depend on it.", 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Examples scored at once; figures do not depend on it.", 1)
 OPTIONS = ("svi_steps", "iw_samples", "seed")
 
 # Batches that are read together and sorted, so that each is of sentences of like length.
@@ -55,13 +62,29 @@ class WrongInput(ValueError):
     """What the user can mend; its message is one line."""
 
 
-class Line(NamedTuple):
-    """A line of the input, its number from 1 on, the number of its words, and why it is not scored, or nothing."""
+class Example(NamedTuple):
+    """A line or an image: how its record begins, what is scored, its length, and why it is not scored, or nothing."""
 
-    number: int
-    text: str
-    words: int
+    record: dict[str, Any]
+    content: Any
+    length: int
     error: str
+
+
+class Source(NamedTuple):
+    """An input that is open.
+
+    Attributes:
+      unit: what its examples are called.
+      examples: one after the other.
+      part: function that tells how much of it is read, from 0 to 1.
+      batch: function of the contents of examples and their places among all that are scored, to what the model takes.
+    """
+
+    unit: str
+    examples: Iterator[Example]
+    part: Callable[[], float]
+    batch: Callable[[list[Any], list[int]], Any]
 
 
 def main(argv: list[str]) -> None:
@@ -88,54 +111,66 @@ def score_file() -> None:
     inputs = about["signatures"]["score"]["inputs"]
     for name in options.keys() - inputs.keys():
         raise WrongInput(f"--{name}={options[name]}: a model of --method={about['method']} has no such input")
-    open_input().close()
-    name, model = identity(folder, options), load(folder)
+    with SOURCES[about["data"]](about) as source:
+        name, model = identity(folder, options), load(folder)
 
-    def score(texts: list[str], places: list[int]) -> dict[str, tf.Tensor]:
-        index = {"index": tf.constant(places, tf.int64)} if "index" in inputs else {}
-        return model.score(tf.constant(texts), **index, **options)
+        def score(contents: list[Any], places: list[int]) -> dict[str, tf.Tensor]:
+            index = {"index": tf.constant(places, tf.int64)} if "index" in inputs else {}
+            return model.score(tf.constant(source.batch(contents, places)), **index, **options)
 
-    with open_input() as file, open_partial(output, name) as partial:
-        tally, at_once = Tally(file), BATCHES_AT_ONCE * BATCH_SIZE.value
-        tally.resume(partial, at_once)
-        rest = itertools.islice(read_lines(file, about["max_length"]), tally.lines, None)
-        while lines := list(itertools.islice(rest, at_once)):
-            for record in score_lines(lines, tally.scored, score):
-                partial.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-                tally.add(record)
-            partial.flush()
-            os.fsync(partial.fileno())
-            tally.show()
-        Path(partial.name).replace(output)
+        with open_partial(output, name) as partial:
+            tally, at_once = Tally(source), BATCHES_AT_ONCE * BATCH_SIZE.value
+            tally.resume(partial, at_once)
+            rest = itertools.islice(source.examples, tally.read, None)
+            while examples := list(itertools.islice(rest, at_once)):
+                for record in score_examples(examples, tally.scored, score):
+                    partial.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                    tally.add(record)
+                partial.flush()
+                os.fsync(partial.fileno())
+                tally.show()
+            Path(partial.name).replace(output)
     tally.report()
     print(f"Scores: {output}")
 
 
-def score_lines(lines: list[Line], scored: int, score: Callable) -> list[dict[str, Any]]:
-    """Returns a record for each line, having scored those of like length together.
+def score_examples(examples: list[Example], scored: int, score: Callable) -> list[dict[str, Any]]:
+    """Returns a record for each example, having scored those of like length together.
 
     Args:
-      lines: one after the other.
-      scored: number of lines before them that were scored.
-      score: function of texts and their places among all that are scored, to figures by name.
+      examples: one after the other.
+      scored: number of examples before them that were scored.
+      score: function of contents and their places among all that are scored, to figures by name.
     """
-    records: list[dict[str, Any]] = [{"line": line.number, "input": line.text} for line in lines]
-    for line, record in zip(lines, records, strict=True):
-        if line.error:
-            record["error"] = line.error
-    right = [i for i, line in enumerate(lines) if not line.error]
+    records = [example.record | ({"error": example.error} if example.error else {}) for example in examples]
+    right = [i for i, example in enumerate(examples) if not example.error]
     place = {i: scored + k for k, i in enumerate(right)}
-    right.sort(key=lambda i: lines[i].words)
+    right.sort(key=lambda i: examples[i].length)
     for start in range(0, len(right), BATCH_SIZE.value):
         batch = right[start : start + BATCH_SIZE.value]
-        figures = score([lines[i].text for i in batch], [place[i] for i in batch])
+        figures = score([examples[i].content for i in batch], [place[i] for i in batch])
         for name in sorted(figures):
             for i, value in zip(batch, figures[name].numpy().tolist(), strict=True):
                 records[i][name] = value if math.isfinite(value) else None  # JSON has no other word for it.
     return records
 
 
-def read_lines(file: IO[bytes], max_length: int) -> Iterator[Line]:
+@contextlib.contextmanager
+def open_lines(about: dict[str, Any]) -> Iterator[Source]:
+    """Opens a text for a model of text."""
+    open_it: Callable[..., Any] = gzip.open if INPUT.value.endswith(".gz") else open
+    try:
+        file = open_it(INPUT.value, "rb")
+    except OSError as error:
+        raise WrongInput(f"--input={INPUT.value}: cannot be read ({error.strerror})") from None
+    with file:
+        on_disk = getattr(file, "fileobj", None) or file  # Of a .gz, the file as it lies there.
+        size = os.fstat(on_disk.fileno()).st_size
+        lines = read_lines(file, about["max_length"])
+        yield Source("line", lines, lambda: on_disk.tell() / size, lambda texts, places: texts)
+
+
+def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
     """Yields the lines of a file, holding one at a time in memory."""
     number = 0
     try:
@@ -146,32 +181,82 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Line]:
                 more = file.readline(MAX_BYTES)
             if len(content) == MAX_BYTES:
                 start = content[:KEPT_BYTES].decode(errors="backslashreplace")
-                yield Line(number, start, 0, f"{MAX_BYTES:,} bytes or more")
+                yield line(number, start, 0, f"{MAX_BYTES:,} bytes or more")
             else:
                 yield checked(number, content.rstrip(b"\r\n"), max_length)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise WrongInput(f"--input={INPUT.value}: damaged gzip file, after line {number:,} ({error})") from None
 
 
-def checked(number: int, content: bytes, max_length: int) -> Line:
+def line(number: int, text: str, words: int, error: str) -> Example:
+    """Returns a line, numbered from 1 on."""
+    return Example({"line": number, "input": text}, text, words, error)
+
+
+def checked(number: int, content: bytes, max_length: int) -> Example:
     """Returns a line with what is wrong with it."""
     try:
         text = content.decode()
     except UnicodeDecodeError as error:
         what = f"not UTF-8 (byte 0x{content[error.start]:02x} at {error.start})"
-        return Line(number, content.decode(errors="backslashreplace"), 0, what)
+        return line(number, content.decode(errors="backslashreplace"), 0, what)
     words = len(text.split())
     if words > max_length:
-        return Line(number, text, words, f"{words:,} words, more than {max_length:,}")
-    return Line(number, text, words, "" if words else "empty")
+        return line(number, text, words, f"{words:,} words, more than {max_length:,}")
+    return line(number, text, words, "" if words else "empty")
 
 
-def open_input() -> IO[bytes]:
-    open_it: Callable[..., Any] = gzip.open if INPUT.value.endswith(".gz") else open
+@contextlib.contextmanager
+def open_images(about: dict[str, Any]) -> Iterator[Source]:
+    """Opens an array of images for a model of images."""
+    size, array = (about["height"], about["width"]), open_array()
+    if array.dtype.kind not in "buif" or array.shape[1:] not in (size, (*size, 1)):
+        raise WrongInput(
+            f"--input={INPUT.value}: {array.dtype} of shape {' x '.join(map(str, array.shape))}; expected numbers, "
+            f"images x {size[0]} x {size[1]}"
+        )
+    scale = 255 if array.dtype == np.uint8 and any(part.max() > 1 for part in read_parts(array)) else 1
+    read = 0
+
+    def examples() -> Iterator[Example]:
+        nonlocal read
+        for part in read_parts(array):
+            for image in part.reshape(-1, *size, 1):
+                wrong = image[~((image >= 0) & (image <= scale))]
+                if wrong.size:
+                    yield Example({"image": read}, None, 0, f"a pixel of {wrong[0]}; expected 0 to 1, or bytes (uint8)")
+                else:
+                    yield Example({"image": read}, image.astype(np.float32) / np.float32(scale), 0, "")
+                read += 1
+
+    def batch(images: list[np.ndarray], places: list[int]) -> np.ndarray:
+        draws = [np.random.default_rng([*about["draw_seed"], place]) for place in places]
+        drawn = [draw.random(image.shape, np.float32) < image for draw, image in zip(draws, images, strict=True)]
+        return np.stack(drawn).astype(np.float32)
+
+    yield Source("image", examples(), lambda: read / len(array), batch)
+
+
+def open_array() -> np.ndarray:
+    """Opens the array without reading it into memory."""
     try:
-        return open_it(INPUT.value, "rb")
+        array = np.load(INPUT.value, mmap_mode="r", allow_pickle=False)
     except OSError as error:
-        raise WrongInput(f"--input={INPUT.value}: cannot be read ({error.strerror})") from None
+        raise WrongInput(f"--input={INPUT.value}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, EOFError) as error:
+        raise WrongInput(f"--input={INPUT.value}: expected a .npy with an array of numbers ({error})") from None
+    if not isinstance(array, np.ndarray):
+        raise WrongInput(f"--input={INPUT.value}: holds several arrays; expected a .npy, which has one")
+    return array
+
+
+def read_parts(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the images, a batch at a time; the file is opened anew for each, so that none stays in memory."""
+    for start in range(0, len(array), BATCH_SIZE.value):
+        yield np.array(open_array()[start : start + BATCH_SIZE.value])
+
+
+SOURCES = {"text": open_lines, "image": open_images}
 
 
 @contextlib.contextmanager
@@ -197,7 +282,7 @@ def identity(folder: Path, options: dict[str, Any]) -> str:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Returns signatures.json of a model of text."""
+    """Returns signatures.json of a model of text or images."""
     file = folder / "assets" / "signatures.json"
     where = f"--saved_model={SAVED_MODEL.value}"
     if not SAVED_MODEL.value or not (folder / "saved_model.pb").is_file() or not file.is_file():
@@ -205,12 +290,15 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_bytes())
         kind, _, _ = about["data"], about["signatures"]["score"]["inputs"].keys(), about["method"]
-        if kind == "text" and not isinstance(about["max_length"], int):
+        numbers = {"text": ["max_length"], "image": ["height", "width"]}.get(kind, [])
+        if not all(isinstance(about[name], int) for name in numbers):
+            raise ValueError
+        if kind == "image" and not all(isinstance(number, int) and number >= 0 for number in about["draw_seed"]):
             raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise WrongInput(f"{file}: not what bin/export.py writes") from None
-    if kind != "text":
-        raise WrongInput(f"{where}: a model of --data={kind}; expected one of --data=text")
+    if kind not in SOURCES:
+        raise WrongInput(f"{where}: a model of --data={kind}; expected one of --data={' or '.join(SOURCES)}")
     return about
 
 
@@ -228,19 +316,19 @@ def load(folder: Path) -> Any:
 
 
 class Tally:
-    """What is done: lines, those that were scored, what was wrong with others, and how fast it goes."""
+    """What is done: examples, those that were scored, what was wrong with others, and how fast it goes."""
 
-    def __init__(self, file: IO[bytes]):
-        self.file = getattr(file, "fileobj", None) or file  # Of a .gz, the place in the file as it lies there.
-        self.lines = self.scored = self.resumed = 0
+    def __init__(self, source: Source):
+        self.unit, self.part = source.unit, source.part
+        self.read = self.scored = self.resumed = 0
         self.errors: list[str] = []
         self.start = time.monotonic()
 
     def add(self, record: dict[str, Any]) -> None:
-        self.lines += 1
+        self.read += 1
         self.scored += "error" not in record
         if "error" in record and len(self.errors) < REPORTED_ERRORS:
-            self.errors.append(f"line {record['line']:,}: {record['error']}")
+            self.errors.append(f"{self.unit} {record[self.unit]:,}: {record['error']}")
 
     def resume(self, partial: IO[bytes], at_once: int) -> None:
         """Counts what is written and drops what is not whole, so that the batches go on as if nothing had happened."""
@@ -250,11 +338,11 @@ class Tally:
         for line in itertools.islice(partial, whole - whole % at_once):
             self.add(json.loads(line))
         partial.truncate(partial.tell())
-        self.resumed = self.lines
+        self.resumed = self.read
 
     def show(self) -> None:
         if sys.stderr.isatty():
-            part = self.file.tell() / os.fstat(self.file.fileno()).st_size
+            part = self.part()
             bar = "#" * round(30 * part)
             print(f"\r[{bar:.<30}] {part:4.0%}  {self._speed()}", end="  ", file=sys.stderr, flush=True)
 
@@ -263,12 +351,13 @@ class Tally:
             print(file=sys.stderr)
         for error in self.errors:
             print(f"score.py: WARNING: {INPUT.value}: {error}", file=sys.stderr)
-        if self.lines - self.scored > len(self.errors):
-            print(f"score.py: WARNING: {self.lines - self.scored:,} such lines in all", file=sys.stderr)
-        print(f"{self._speed()}; {self.scored:,} scored, {self.lines - self.scored:,} kept with their error")
+        if self.read - self.scored > len(self.errors):
+            print(f"score.py: WARNING: {self.read - self.scored:,} such {self.unit}s in all", file=sys.stderr)
+        print(f"{self._speed()}; {self.scored:,} scored, {self.read - self.scored:,} kept with their error")
 
     def _speed(self) -> str:
-        return f"{self.lines:,} lines, {(self.lines - self.resumed) / (time.monotonic() - self.start):,.0f} a second"
+        speed = (self.read - self.resumed) / (time.monotonic() - self.start)
+        return f"{self.read:,} {self.unit}s, {speed:,.0f} a second"
 
 
 def parse(argv: list[str]) -> list[str]:

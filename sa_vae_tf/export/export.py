@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.export.image import image_functions
 from sa_vae_tf.export.saved_model import describe, first_requests, save
 from sa_vae_tf.export.text import text_functions
 from sa_vae_tf.export.warmup import write_requests
@@ -20,7 +21,7 @@ from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 
 # By --data, a function from a loaded run, and a folder for files of its own, to the functions that are exported.
-FUNCTIONS = {"text": text_functions}
+FUNCTIONS = {"text": text_functions, "image": image_functions}
 
 
 def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:

@@ -18,6 +18,13 @@ class Input(NamedTuple):
     description: str
 
 
+COMMON_INPUTS = {
+    "svi_steps": Input(tf.int32, [], "Refinement steps of the posterior; 0 for the encoder, or another start, alone."),
+    "iw_samples": Input(tf.int32, [], "Samples of the importance-weighted estimate of the NLL; 0 for none."),
+    "seed": Input(tf.int32, [], "Of all noise: the same seed gives the same answer."),
+}
+
+
 class Functions(NamedTuple):
     """The exported functions of a run.
 

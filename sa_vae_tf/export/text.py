@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import END, PAD, SPECIAL, START
-from sa_vae_tf.export.functions import Functions, Input, at_least, exported, given_or_own, require
+from sa_vae_tf.export.functions import COMMON_INPUTS, Functions, Input, at_least, exported, given_or_own, require
 from sa_vae_tf.export.scores import score as score_examples
 from sa_vae_tf.export.words import Encoded, GraphVocabulary
 from sa_vae_tf.generation import Symbols, draw_from_prior
@@ -23,17 +23,15 @@ from sa_vae_tf.training.model import Inferred
 SYMBOLS = Symbols(PAD, START, END, forbidden=(PAD, START))
 INPUTS = {
     "sentences": Input(tf.string, [None], "Texts in UTF-8, words separated by spaces, none of them empty."),
-    "svi_steps": Input(tf.int32, [], "Refinement steps of the posterior; 0 for the encoder, or another start, alone."),
-    "iw_samples": Input(tf.int32, [], "Samples of the importance-weighted estimate of the NLL; 0 for none."),
     "num_samples": Input(tf.int32, [], "Number of texts."),
     "temperature": Input(tf.float32, [], "Divides the logits; 0 for the most probable word each time."),
     "max_length": Input(tf.int32, [], "Largest number of words of a text that is written, its end included."),
-    "seed": Input(tf.int32, [], "Of all noise: the same seed gives the same answer."),
     "index": Input(
         tf.int64, [None],
         "Numbers, one for each sentence, from which with the seed its noise is made, such as its place in a data set. "
         "Empty: a number made of the sentence itself, whose answer then is the same in any batch.",
     ),
+    **COMMON_INPUTS,
 }  # fmt: skip
 OUTPUTS = {
     "nll_bound": "The bound on -log p(sentence) in nats: reconstruction plus KL at the refined posterior; without "

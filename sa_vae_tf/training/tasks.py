@@ -67,12 +67,13 @@ def _latent_dim(config: Config) -> int:
     return config.latent_dim if METHODS[config.method].latent else 0
 
 
-def _data_seed(config: Config) -> int:
+def data_seed(config: Config) -> int:
+    """Returns the seed of all that is drawn to make the data."""
     return config.data_seed or config.seed
 
 
 def _synthetic_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
-    builder = synthetic.builder(_data_seed(config), config.num_examples, config.data_dir or None)
+    builder = synthetic.builder(data_seed(config), config.num_examples, config.data_dir or None)
     # The corpus is small: kept in memory, it is read from disk once.
     examples = {name: builder.as_dataset(split=name).map(lambda example: example["tokens"]).cache() for name in names}
     return Data({name: Split(examples[name], builder.info.splits[name].num_examples) for name in names})
@@ -91,7 +92,7 @@ def _synthetic_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.M
 
 def _synthetic_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
     if config.generator == "oracle":
-        return synthetic.oracle(_data_seed(config))
+        return synthetic.oracle(data_seed(config))
     return SyntheticGenerator(
         synthetic.VOCABULARY_SIZE,
         config.embedding_dim,
@@ -199,7 +200,7 @@ def _image_data(config: Config, names: Sequence[str], vocabulary_file: Path | No
         images = corpus | images
         if "test" in names and "test" not in images:
             raise UserError("--test_file: expected images, there are none for the test split (or another --split)")
-    return Data(image_splits(images, _data_seed(config)))
+    return Data(image_splits(images, data_seed(config)))
 
 
 def _image_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:

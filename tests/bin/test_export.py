@@ -246,7 +246,7 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
 def test_a_run_of_another_kind(launcher, data_dir, tmp_path):
     (tmp_path / "flags.txt").write_text("\n".join(runs.arguments(runs.tiny(tmp_path, data_dir))))
     ended = launcher.run("bin/export.py", f"--run_dir={tmp_path}", f"--export_dir={tmp_path}/export")
-    assert_one_line(ended, 2, f"--run_dir={tmp_path}: a run of --data=synthetic; expected one of --data=text")
+    assert_one_line(ended, 2, f"--run_dir={tmp_path}: a run of --data=synthetic; expected one of --data=text or image")
 
 
 def test_help_lists_the_flags(launcher):
