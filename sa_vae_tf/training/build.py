@@ -29,6 +29,9 @@ def select_device(config: Config) -> None:
         tf.config.set_visible_devices([], "GPU")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+    if not config.compiles:
+        # It makes sums in the loop of a large PixelCNN's refinement fail: github.com/tensorflow/tensorflow/issues/23780
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
 def build_model(config: Config, vocabulary: Vocabulary | None = None, steps_per_epoch: int = 1) -> LatentVariableModel:
