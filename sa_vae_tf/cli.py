@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from sa_vae_tf.errors import DISK_FULL, TrainingDiverged, UserError
+from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError
 from sa_vae_tf.messages import program, set_up_logging
 
 WRONG_FLAGS = 2
@@ -55,8 +55,8 @@ with _without_standard_error():
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
-    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 130 interrupted, 1 anything else. Errors that are
-    the user's to mend are one line on standard error; nothing written before is lost.
+    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 130 interrupted, 143 terminated, 1 anything
+    else. Errors that are the user's to mend are one line on standard error; nothing written before is lost.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -67,6 +67,8 @@ def run(main: Callable[[], None]) -> None:
             main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)
+        except Interrupted as error:
+            _fail(str(error), error.status)
         except KeyboardInterrupt:
             _fail("interrupted", INTERRUPTED)
         except Exception as error:

@@ -12,3 +12,17 @@ class UserError(ValueError):
 
 class TrainingDiverged(RuntimeError):
     """Training ended because too many steps were not finite."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has ended what a script was doing.
+
+    Args:
+      number: of the signal.
+      state: what is there of the work, for the message.
+    """
+
+    def __init__(self, number: int, state: str):
+        super().__init__(f"interrupted; {state}")
+        # As shells count what ended by a signal.
+        self.status = 128 + number

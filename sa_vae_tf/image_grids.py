@@ -111,7 +111,7 @@ def _examples(config: Config, request: Request) -> ImageSplit:
 def _posteriors(model: LatentVariableModel, examples: ImageSplit, request: Request) -> tuple[np.ndarray, tf.Tensor]:
     """Returns images and their refined posterior means, [count, latent]."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def means_of(batch: dict[str, Any]) -> tf.Tensor:
         inferred = model.infer(batch, request.svi_steps, request.svi_init, request.seed)
         assert inferred.refined is not None

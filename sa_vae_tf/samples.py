@@ -236,7 +236,7 @@ def _posteriors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the refined posterior mean, [count, latent], and the bound in nats, [count], of each example."""
 
-    @tf.function(input_signature=[BATCH])
+    @tf.function(autograph=False, input_signature=[BATCH])
     def posterior(batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         inferred = model.infer(batch, request.svi_steps, request.svi_init, request.seed)
         assert inferred.refined is not None

@@ -53,7 +53,7 @@ def example_bound(
     """
     noise = tf.constant(noise, dtype)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def mean_bound(posterior):
         def under(one):
             draw = Draw(tf.broadcast_to(one, tf.shape(posterior.mean)), tf.zeros([2], tf.int32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+import sys
 from collections.abc import Iterable, Sequence
 from multiprocessing.pool import Pool
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sa_vae_tf.errors import UserError
+from sa_vae_tf.errors import Interrupted, UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
 from sa_vae_tf.training.config import Config
@@ -72,7 +73,10 @@ def _one_process() -> Pool:
 
 def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:
     set_up_logging()
-    run = train(config)
+    try:
+        run = train(config)
+    except Interrupted as interrupted:
+        sys.exit(interrupted.status)
     results = evaluate(run, **options)
     run.write_results(name, results)
     return results

@@ -16,7 +16,7 @@ EXAMPLES_AT_ONCE = 500
 LATENTS_AT_ONCE = 1024
 
 
-@tf.function(jit_compile=True)
+@tf.function(autograph=False, jit_compile=True)
 def _log_mean_likelihood(
     context: SyntheticContext, latent_kernel: tf.Tensor, z: tf.Tensor, log_weight: tf.Tensor
 ) -> tf.Tensor:

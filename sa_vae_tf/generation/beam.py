@@ -39,7 +39,7 @@ def beam_search(
     return _beam_search(decoder, z, tf.convert_to_tensor(batch_size), symbols, width, max_length)
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _beam_search(decoder, z, batch, symbols, width, max_length):
     # Rows: example after example, each with its `width` beginnings, the most probable first.
     rows = batch * width

@@ -159,7 +159,7 @@ def sample(
     return _sample(decoder, z, index, symbols, settings, tf.convert_to_tensor(seed, tf.int32))
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _sample(decoder, z, index, symbols, settings, seed):
     return sample_in_graph(decoder, z, index, symbols, seed, **dataclasses.asdict(settings))
 

@@ -42,7 +42,7 @@ def scan(
         return count + 1, state, [array.write(t, part) for array, part in zip(arrays, out, strict=True)]
 
     # The shapes of the outputs are found without computing them.
-    like = tf.function(lambda s, x: step(s, x)[1]).get_concrete_function(
+    like = tf.function(lambda s, x: step(s, x)[1], autograph=False).get_concrete_function(
         [tf.TensorSpec(s.shape, s.dtype) for s in state], [tf.TensorSpec(x.shape[1:], x.dtype) for x in inputs]
     )
     arrays = [tf.TensorArray(out.dtype, length, element_shape=out.shape) for out in like.structured_outputs]

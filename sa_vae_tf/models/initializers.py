@@ -15,6 +15,8 @@ def uniform_stream(seed: int) -> Callable[[float], Callable]:
 
     def draw(limit: float) -> Callable:
         # As a graph: operation by operation it takes three times the memory of the weight, which stays reserved.
-        return tf.function(keras.initializers.RandomUniform(-limit, limit, seed=stream.randrange(2**31)))
+        return tf.function(
+            keras.initializers.RandomUniform(-limit, limit, seed=stream.randrange(2**31)), autograph=False
+        )
 
     return draw

@@ -52,7 +52,7 @@ def sample_images(decoder: PixelCNNDecoder, z: tf.Tensor | None, index: tf.Tenso
     return _sample(decoder, z, index, tf.convert_to_tensor(seed, tf.int32))
 
 
-@tf.function(reduce_retracing=True)
+@tf.function(autograph=False, reduce_retracing=True)
 def _sample(decoder, z, index, seed):
     height, width, channels, dtype = decoder.height, decoder.width, decoder.channels, decoder.compute_dtype
     first, *others = decoder.gated_layers

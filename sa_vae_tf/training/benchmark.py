@@ -77,7 +77,7 @@ def benchmark(config: str, method: str, steps: int, product: str, jit_compile: b
     )
     model.compile(optimizer=keras.optimizers.SGD(1.0, global_clipnorm=5.0))
     model.optimizer.build(model.trainable_variables)
-    step = tf.function(model.train_step, jit_compile=jit_compile)
+    step = tf.function(model.train_step, autograph=False, jit_compile=jit_compile)
     batch = {"x": tokens, "index": tf.range(size.batch, dtype=tf.int64)}
     seconds = _seconds(lambda: step(batch)["nll_bound"].numpy(), repeats)
     flops = step_flops(size, method, model.steps, synthetic)
@@ -110,7 +110,7 @@ def peak_memory() -> int:
 def matrix_product_rate(size: int = 2048, repeats: int = 5) -> float:
     """Returns the FLOP/s of a large float32 matrix product in TensorFlow's graph mode."""
     a = tf.random.stateless_normal([size, size], [0, 0])
-    product = tf.function(lambda: tf.reduce_sum(a @ a))
+    product = tf.function(lambda: tf.reduce_sum(a @ a), autograph=False)
     return 2 * size**3 / _seconds(lambda: product().numpy(), repeats)
 
 

@@ -46,7 +46,7 @@ class ImageSamples:
     def _draw(self, z: tf.Tensor | None, index: tf.Tensor) -> np.ndarray:
         return sample_images(self.model.decoder, z, index, tf.constant([0, 2])).images.numpy()
 
-    @tf.function
+    @tf.function(autograph=False)
     def _posterior_mean(self, batch: dict[str, tf.Tensor], steps: int) -> tf.Tensor:
         refined = self.model.infer(batch, steps).refined
         assert refined is not None

@@ -52,7 +52,7 @@ class TextSamples:
             )
         return texts
 
-    @tf.function
+    @tf.function(autograph=False)
     def _posterior_mean(self, batch: dict[str, tf.Tensor], steps: int) -> tf.Tensor:
         refined = self.model.infer(batch, steps).refined
         assert refined is not None

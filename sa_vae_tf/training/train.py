@@ -23,6 +23,7 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
+from sa_vae_tf.training.stopping import StopAtSignals
 from sa_vae_tf.training.tasks import TASKS
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     Raises:
       UserError: if a setting or the folder is at fault.
       TrainingDiverged: if too many steps were not finite.
+      Interrupted: if SIGINT or SIGTERM came.
     """
     select_device(config)
     keras.utils.set_random_seed(config.seed)
@@ -91,19 +93,20 @@ def _train(run: RunFolder, config: Config, verbose: int | None) -> None:
     ]
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
-    for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
-        model.fit(
-            training.shuffled(config.batch_size, config.seed, int(model.step)),
-            initial_epoch=first_epoch,
-            epochs=epochs,
-            steps_per_epoch=steps,
-            validation_data=validation.in_order(config.eval_batch_size),
-            callbacks=callbacks,
-            shuffle=False,
-            verbose=verbose,
-        )
-        if model.stop_training:
-            break
+    with StopAtSignals(checkpoints, steps_per_epoch) as stop_at_signals:
+        for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
+            model.fit(
+                training.shuffled(config.batch_size, config.seed, int(model.step)),
+                initial_epoch=first_epoch,
+                epochs=epochs,
+                steps_per_epoch=steps,
+                validation_data=validation.in_order(config.eval_batch_size),
+                callbacks=[*callbacks, stop_at_signals],
+                shuffle=False,
+                verbose=verbose,
+            )
+            if model.stop_training:
+                break
 
 
 def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:

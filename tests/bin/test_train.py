@@ -82,7 +82,7 @@ def wait_for(launcher, process: int, config: Config, step: int) -> None:
 
 def test_interrupted_and_killed_within_epochs(launcher, config, undisturbed, tmp_path):
     config = dataclasses.replace(config, run_dir=str(tmp_path / "run"))
-    for wanted, end, status in ((4, signal.SIGINT, 130), (14, signal.SIGKILL, -signal.SIGKILL)):
+    for wanted, end, status in ((4, signal.SIGINT, 130), (11, signal.SIGTERM, 143), (18, signal.SIGKILL, -9)):
         process = launcher.start("bin/train.py", *runs.arguments(config))
         wait_for(launcher, process, config, wanted)
         time.sleep(random.uniform(0, 0.03))
