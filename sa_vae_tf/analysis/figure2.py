@@ -82,7 +82,7 @@ def bound_by_steps(run: RunFolder, steps: int, svi_init: str, split: str = "test
     task = TASKS[config.data]
     data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
 
-    @tf.function(autograph=False, jit_compile=config.compiles)
+    @tf.function(autograph=False, jit_compile=config.compiles, reduce_retracing=True)
     def bounds_of(batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         inferred = model.infer(batch, steps, svi_init)
         assert inferred.path is not None

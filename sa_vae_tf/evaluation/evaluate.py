@@ -63,7 +63,7 @@ def evaluate(
     data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
     key = tf.constant([seed, 1])
 
-    @tf.function(autograph=False, jit_compile=config.compiles)
+    @tf.function(autograph=False, jit_compile=config.compiles, reduce_retracing=True)
     def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         inferred = model.infer(batch, svi_steps, svi_init, seed)
         figures = {"index": batch["index"], "nll_bound": inferred.bound_at(inferred.refined)}

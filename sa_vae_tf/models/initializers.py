@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-import keras
 import tensorflow as tf
 
 
@@ -14,9 +13,18 @@ def uniform_stream(seed: int) -> Callable[[float], Callable]:
     stream = random.Random(seed)
 
     def draw(limit: float) -> Callable:
-        # As a graph: operation by operation it takes three times the memory of the weight, which stays reserved.
-        return tf.function(
-            keras.initializers.RandomUniform(-limit, limit, seed=stream.randrange(2**31)), autograph=False
-        )
+        own = [stream.randrange(2**31), 0]
+        return lambda shape, dtype="float32": _uniform(_sizes(shape), tf.constant(limit, dtype), own)
 
     return draw
+
+
+def _sizes(shape: Sequence[int]) -> tf.Tensor:
+    return tf.constant(shape, tf.int32, [len(shape)])
+
+
+# As a graph: operation by operation it takes three times the memory of the weight, which stays reserved. One graph for
+# all shapes: to trace one takes longer than to draw.
+@tf.function(autograph=False, reduce_retracing=True)
+def _uniform(sizes: tf.Tensor, limit: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform(sizes, seed, -limit, limit, limit.dtype)

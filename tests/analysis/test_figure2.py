@@ -28,7 +28,7 @@ def run(base):
     return train(base, verbose=0)
 
 
-@pytest.mark.parametrize(("start", "fewer"), [("encoder", 0), ("random", 1)])
+@pytest.mark.parametrize(("start", "fewer"), [("encoder", 0), pytest.param("random", 1, marks=pytest.mark.slow)])
 def test_each_bound_is_that_of_an_evaluation(run, start, fewer):
     curve = bound_by_steps(run, 4, start, max_examples=13)
     options = {"svi_init": start, "max_examples": 13, "iw_samples": 0, "gap_steps": 0}

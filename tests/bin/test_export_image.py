@@ -42,8 +42,13 @@ GREY = images.bars(40, seed=3)
 
 
 @pytest.mark.parametrize(
-    "array", [GREY[:5], np.float64(GREY[:21, ..., 0]), np.uint8(255 * GREY), np.uint8(GREY > 0.5)],
-    ids=["float32", "float64", "bytes", "binary"],
+    "array",
+    [
+        pytest.param(GREY[:5], id="float32"),
+        pytest.param(np.float64(GREY[:21, ..., 0]), id="float64", marks=pytest.mark.slow),
+        pytest.param(np.uint8(255 * GREY), id="bytes"),
+        pytest.param(np.uint8(GREY > 0.5), id="binary", marks=pytest.mark.slow),
+    ],
 )  # fmt: skip
 def test_scores_of_a_file_are_those_of_evaluation(array, launcher, model, run_dir, tmp_path):
     file = save(tmp_path / "images.npy", array)
@@ -93,6 +98,7 @@ def test_a_stopped_scoring_goes_on(launcher, model, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.slow
 def test_where_the_package_is_not(model, tmp_path):
     file = save(tmp_path / "images.npy", np.float32(GREY > 0.5))
     client = WITHOUT_PACKAGE + (

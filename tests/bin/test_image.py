@@ -38,8 +38,9 @@ def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_p
     assert 10 < results["nll_bound"] < 48 * math.log(2)
     assert results["examples"] == 10
     assert not any(name.startswith(("perplexity", "tokens")) for name in results)
-    assert evaluate(run, split="validation", iw_samples=0, gap_steps=0)["examples"] == 4
-    assert evaluate(run, split="train", iw_samples=0, gap_steps=0)["examples"] == 36
+    if method == "lm":  # The quickest.
+        assert evaluate(run, split="validation", iw_samples=0, gap_steps=0)["examples"] == 4
+        assert evaluate(run, split="train", iw_samples=0, gap_steps=0)["examples"] == 36
 
 
 def test_it_learns(data_file, data_dir, tmp_path):
@@ -73,9 +74,10 @@ def test_the_data_seed_chooses_validation_images_and_the_draw(data_file, data_di
     assert all(one != other for one, other in zip(bound(1, 1), bound(1, 2), strict=True))
 
 
-@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("jit_compile", [False, True])
 def test_killed_within_an_epoch_and_gone_on(jit_compile, launcher, data_file, data_dir, tmp_path):
-    changes = {"num_epochs": 3, "checkpoint_steps": 1, "jit_compile": jit_compile}
+    changes = {"num_epochs": 3, "checkpoint_steps": 1, "jit_compile": jit_compile, "method": "vae"}
     config = images.tiny(tmp_path / "whole", data_dir, data_file, **changes)
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert ended.status == 0, ended.stderr
@@ -97,7 +99,7 @@ def test_tensorflow_does_not_rewrite_sums_without_xla():
 
 def test_images_without_a_test_split(launcher, data_dir, tmp_path):
     np.save(tmp_path / "mine.npy", images.bars(20))
-    config = images.tiny(tmp_path / "run", data_dir, str(tmp_path / "mine.npy"))
+    config = images.tiny(tmp_path / "run", data_dir, str(tmp_path / "mine.npy"), method="lm")
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert f"--run_dir={config.run_dir} --split=validation;" in ended.stdout
     ended = launcher.run("bin/evaluate.py", f"--run_dir={config.run_dir}", "--iw_samples=2", "--gap_steps=0")

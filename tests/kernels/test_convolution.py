@@ -44,15 +44,15 @@ def test_values_and_first_and_second_derivatives(rows, columns, padding, mode):
     inputs = arguments(rows, columns)
     ours, theirs = (lambda *inputs, f=f: f(*inputs, padding) for f in (convolve, plain))
     actual = MODES[mode](lambda *inputs: derivatives(ours, list(inputs), 1))(*inputs)
-    expected = tf.function(lambda *inputs: derivatives(theirs, list(inputs), 1))(*inputs)
+    expected = tf.function(autograph=False, func=lambda *inputs: derivatives(theirs, list(inputs), 1))(*inputs)
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, e, **CLOSE)
 
 
 def test_third_derivatives():
     inputs = arguments(3, 2)
-    actual = tf.function(lambda: derivatives(convolve, inputs, 2))()
-    expected = tf.function(lambda: derivatives(plain, inputs, 2))()
+    actual = tf.function(autograph=False, func=lambda: derivatives(convolve, inputs, 2))()
+    expected = tf.function(autograph=False, func=lambda: derivatives(plain, inputs, 2))()
     for a, e in zip(actual, expected, strict=True):
         # Sums of some thousand terms, up to a million in size.
         np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10 * np.max(np.abs(e)))
@@ -61,7 +61,9 @@ def test_third_derivatives():
 def test_batch_may_be_unknown_when_the_graph_is_built():
     inputs, kernel = arguments(3, 2)
     signature = [tf.TensorSpec([None, *inputs.shape[1:]], tf.float64), tf.TensorSpec(kernel.shape, tf.float64)]
-    graph = tf.function(lambda *inputs: derivatives(convolve, list(inputs), 1), input_signature=signature)
+    graph = tf.function(
+        autograph=False, func=lambda *inputs: derivatives(convolve, list(inputs), 1), input_signature=signature
+    )
     for a, e in zip(graph(inputs, kernel), derivatives(plain, [inputs, kernel], 1), strict=True):
         np.testing.assert_allclose(a, e, **CLOSE)
 
@@ -69,7 +71,7 @@ def test_batch_may_be_unknown_when_the_graph_is_built():
 def test_no_gradient_of_a_kernel_is_left_to_tensorflow():
     # In a training step compiled for a CPU it would take most of the time.
     inputs = arguments(3, 2)
-    graph = tf.function(lambda: derivatives(convolve, inputs, 1)).get_concrete_function().graph
+    graph = tf.function(autograph=False, func=lambda: derivatives(convolve, inputs, 1)).get_concrete_function().graph
     operations = {operation.type for operation in graph.get_operations()}
     assert "Conv2D" in operations
     assert not {name for name in operations if "Backprop" in name}

@@ -29,7 +29,7 @@ def main() -> None:
     model.compile(optimizer=keras.optimizers.Adam(1e-3))
     images = (np.random.default_rng(0).random([BATCH, SIZE, SIZE, 1]) < 0.1).astype(np.uint8)
     batch = {"x": tf.constant(images), "index": tf.range(BATCH, dtype=tf.int64)}
-    step = tf.function(model.train_step, jit_compile=True)
+    step = tf.function(model.train_step, autograph=False, jit_compile=True)
     losses = []
     for _ in range(2):
         model.means["loss"].reset_state()

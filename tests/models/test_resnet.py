@@ -146,7 +146,7 @@ def test_compiled_gradients():
         return value, tape.gradient(value, [variable.value for variable in encoder.trainable_variables])
 
     expected = value_and_gradients(tf.constant(IMAGES))
-    actual = tf.function(value_and_gradients, jit_compile=True)(tf.constant(IMAGES))
+    actual = tf.function(value_and_gradients, autograph=False, jit_compile=True)(tf.constant(IMAGES))
     for a, e in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10)
 
