@@ -13,7 +13,7 @@ def uniform_stream(seed: int) -> Callable[[float], Callable]:
     stream = random.Random(seed)
 
     def draw(limit: float) -> Callable:
-        own = [stream.randrange(2**31), 0]
+        own = tf.constant([stream.randrange(2**31), 0], tf.int32)
         return lambda shape, dtype="float32": _uniform(_sizes(shape), tf.constant(limit, dtype), own)
 
     return draw

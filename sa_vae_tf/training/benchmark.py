@@ -17,6 +17,7 @@ import tensorflow as tf
 from sa_vae_tf.inference import METHODS, RefinementSettings
 from sa_vae_tf.models import LSTMDecoder, LSTMEncoder, SyntheticGenerator
 from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.parts import words_at_once
 
 
 class Size(NamedTuple):
@@ -74,6 +75,7 @@ def benchmark(config: str, method: str, steps: int, product: str, jit_compile: b
             clip_scope="batch" if product == "authors" else "example",
         ),
         steps=steps if METHODS[method].refines else 0,
+        words_at_once=0 if synthetic or product == "authors" else words_at_once(size.vocabulary),
     )
     model.compile(optimizer=keras.optimizers.SGD(1.0, global_clipnorm=5.0))
     model.optimizer.build(model.trainable_variables)

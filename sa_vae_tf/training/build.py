@@ -12,6 +12,7 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.parts import words_at_once
 from sa_vae_tf.training.schedules import kl_weight
 from sa_vae_tf.training.tasks import TASKS
 
@@ -60,6 +61,7 @@ def build_model(config: Config, vocabulary: Vocabulary | None = None, steps_per_
         ),
         free_bits=config.free_bits,
         skip_norm=config.skip_norm,
+        words_at_once=_words_at_once(config, vocabulary),
         seed=config.seed,
     )
     kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
@@ -67,3 +69,9 @@ def build_model(config: Config, vocabulary: Vocabulary | None = None, steps_per_
     model.compile(optimizer=optimizer, jit_compile=config.compiles)
     optimizer.build(model.trainable_variables)
     return model
+
+
+def _words_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
+    if vocabulary is None or config.refinement_settings().clip_scope == "batch":
+        return 0
+    return config.words_at_once or words_at_once(len(vocabulary))

@@ -46,6 +46,11 @@ class Config:
     num_epochs: int = _option(20, "Passes over the training data.", low=0)
     max_steps: int = _option(0, "Stop after this many steps; 0: after num_epochs.", low=0)
     batch_size: int = _option(50, "Examples in a training step.", low=1)
+    words_at_once: int = _option(
+        0, "Words of text, padding included, that a step takes at once; a longer batch is taken in equal parts, whose "
+        "gradients are added. 0: as many as make 2^25 scores of the vocabulary, on a GPU whole batches.", low=0,
+        data="text",
+    )  # fmt: skip
     eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)
     checkpoint_minutes: float = _option(5.0, "Minutes between checkpoints within an epoch; 0: none.", low=0)
@@ -267,6 +272,11 @@ class Config:
 
     def _check_text(self) -> None:
         self._check_corpus()
+        if self.words_at_once and self.refinement_settings().clip_scope == "batch":
+            raise UserError(
+                f"--words_at_once={self.words_at_once}: --hvp=authors and --svi_clip_scope=batch clip over whole "
+                "batches; expected 0"
+            )
         if not (self.corpus or self.train_file):
             raise UserError("--data=text: expected --train_file, or --corpus for a published one")
         if bool(self.train_file) != bool(self.val_file):

@@ -25,6 +25,7 @@ from sa_vae_tf.inference import (
     refine,
 )
 from sa_vae_tf.training.metrics import ActiveUnits, MeanPerDimension
+from sa_vae_tf.training.parts import mean_over_parts, number_of_parts
 
 
 class Inferred(NamedTuple):
@@ -67,6 +68,8 @@ class LatentVariableModel(keras.Model):
       kl_weight: function of the step to the KL weight in training.
       free_bits: KL of each latent dimension, in nats, that costs nothing in training.
       skip_norm: a step with a larger gradient is skipped.
+      words_at_once: entries of `x`, [batch, length], that a training step takes at once; a longer batch is taken in
+        equal parts, whose gradients are added. 0 for whole batches.
       seed: of the noise in training.
     """
 
@@ -83,13 +86,14 @@ class LatentVariableModel(keras.Model):
         kl_weight: Callable[[tf.Tensor], tf.Tensor] = lambda step: tf.constant(1.0),
         free_bits: float = 0.0,
         skip_norm: float = 1e4,
+        words_at_once: int = 0,
         seed: int = 0,
     ):
         super().__init__(name=method)
         self.encoder, self.decoder, self.method = encoder, decoder, METHODS[method]
         self.latent_dim, self.settings, self.steps, self.svi_init = latent_dim, settings, steps, svi_init
         self.path_weights, self.kl_weight, self.free_bits = path_weights, kl_weight, free_bits
-        self.skip_norm, self.seed = skip_norm, seed
+        self.skip_norm, self.words_at_once, self.seed = skip_norm, words_at_once, seed
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
         names = ["loss", "nll_bound"]
@@ -122,44 +126,17 @@ class LatentVariableModel(keras.Model):
         return negative_elbo(likelihood, kl_weight, self.free_bits if training else 0.0)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-        x, size = batch["x"], tf.shape(batch["index"])[0]
         # What the encoder moves beside training, the averages of batch normalisation.
         moving = self.encoder.non_trainable_weights if self.encoder else []
         before = [tf.identity(variable.value) for variable in moving]
-        seeds = tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
-        kl_weight = self.kl_weight(self.step)
-        shape = tf.zeros([size, self.latent_dim])
-        with tf.GradientTape() as tape:
-            initial = None
-            if self.method.latent:
-                start = "encoder" if self.encoder else self.svi_init
-                noise = tf.random.stateless_normal(tf.shape(shape), seeds[0])
-                initial = self.initial_posterior(x, start, noise, training=True)
-            step_draws, final_draw = draw(Posterior(shape, shape), self.steps, seeds[1])
-            bound = self.decoder_bound(kl_weight, training=True)
-            context = x
-            if self.settings.product == "authors":
-                # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
-                inner, prepare_seed = bound, seeds[2]
-
-                def bound(posterior, x, draw):
-                    context = self.decoder.prepare(x, training=True, seed=prepare_seed)
-                    return inner(posterior, context, draw)
-            else:
-                context = self.decoder.prepare(x, training=True, seed=seeds[2])
-            local = LocalInference(bound, context, step_draws, final_draw, self.settings, self.path_weights(self.steps))
-            objective = self.method.objective(local, initial)
-        variables = self.trainable_variables
-        # A decoder without latent variable may have an empty weight for it, and no gradient.
-        gradients = [
-            tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
-            for variable, gradient in zip(variables, tape.gradient(objective.loss, variables), strict=True)
-        ]
+        figures, gradients = self._figures_and_gradients(batch)
         norm = tf.linalg.global_norm(gradients)
 
         def learn():
-            self.optimizer.apply(gradients, variables)
-            self._update_training(objective, norm, kl_weight)
+            self.optimizer.apply(gradients, self.trainable_variables)
+            self.gradient_norm.update_state(norm)
+            for name, value in figures.items():
+                self.means[name].update_state(value, tf.shape(batch["index"])[0] if name != "loss" else None)
             return tf.constant(0, tf.int64)
 
         def skip():
@@ -170,23 +147,71 @@ class LatentVariableModel(keras.Model):
         sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
         self.skipped.assign_add(tf.cond(sane, learn, skip))
         self.step.assign_add(1)
-        names = [name for name in self.means if name != "initial_bound"]
-        results = {name: self.means[name].result() for name in names}
+        results = {name: self.means[name].result() for name in figures}
         return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
 
-    def _update_training(self, objective: Objective, norm: tf.Tensor, kl_weight: tf.Tensor) -> None:
-        self.gradient_norm.update_state(norm)
-        self.means["loss"].update_state(objective.loss)
-        if objective.posterior is None:
-            self.means["nll_bound"].update_state(objective.bound)
-        else:
-            charged = kl_weight * charged_kl(objective.posterior, self.free_bits)
-            self._update_bound(objective.bound - charged, objective.posterior.kl())
+    def _figures_and_gradients(self, batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        """Returns the means over a batch of what is shown, and the gradient of its loss to the trainable variables."""
+        x, shape = batch["x"], tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
+        start_seed, draw_seed, prepare_seed = tf.unstack(
+            tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
+        )
+        start = tf.random.stateless_normal(tf.shape(shape), start_seed)
+        step_draws, final_draw = draw(Posterior(shape, shape), self.steps, draw_seed)
+        if not self.words_at_once:
+            objective, gradients = self._learn(x, start, step_draws, final_draw, prepare_seed)
+            return self._figures(objective), gradients
 
-    def _update_bound(self, reconstruction: tf.Tensor, kl: tf.Tensor) -> None:
-        self.means["nll_bound"].update_state(reconstruction + kl)
-        self.means["reconstruction"].update_state(reconstruction)
-        self.means["kl"].update_state(kl)
+        def of_part(part, number):
+            other = tf.stack([0, number])  # Another seed of dropout in each part.
+            steps = Draw(tf.transpose(part["steps"], [1, 0, 2]), step_draws.seed + other)
+            final = Draw(part["final"], final_draw.seed + other)
+            objective, gradients = self._learn(part["x"], part["start"], steps, final, prepare_seed + other)
+            return [*self._figures(objective).values(), *gradients]
+
+        noise = {"start": start, "steps": tf.transpose(step_draws.noise, [1, 0, 2]), "final": final_draw.noise}
+        names = [name for name in self.means if name != "initial_bound"]
+        zeros = [*(tf.zeros([]) for _ in names), *(tf.zeros(v.shape) for v in self.trainable_variables)]
+        parts = number_of_parts(x, self.words_at_once)
+        means = mean_over_parts(of_part, {"x": x, **noise}, parts, zeros)
+        return dict(zip(names, means, strict=False)), means[len(names) :]
+
+    def _learn(
+        self, x: Any, start: tf.Tensor, step_draws: Draw, final_draw: Draw, prepare_seed: tf.Tensor
+    ) -> tuple[Objective, list[tf.Tensor]]:
+        """Returns the method's objective on a batch with all its randomness given, and the gradient of its loss."""
+        with tf.GradientTape() as tape:
+            initial = None
+            if self.method.latent:
+                initial = self.initial_posterior(x, "encoder" if self.encoder else self.svi_init, start, training=True)
+            bound = self.decoder_bound(self.kl_weight(self.step), training=True)
+            context = x
+            if self.settings.product == "authors":
+                # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
+                inner = bound
+
+                def bound(posterior, x, draw):
+                    context = self.decoder.prepare(x, training=True, seed=prepare_seed)
+                    return inner(posterior, context, draw)
+            else:
+                context = self.decoder.prepare(x, training=True, seed=prepare_seed)
+            local = LocalInference(bound, context, step_draws, final_draw, self.settings, self.path_weights(self.steps))
+            objective = self.method.objective(local, initial)
+        variables = self.trainable_variables
+        # A decoder without latent variable may have an empty weight for it, and no gradient.
+        gradients = [
+            tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
+            for variable, gradient in zip(variables, tape.gradient(objective.loss, variables), strict=True)
+        ]
+        return objective, gradients
+
+    def _figures(self, objective: Objective) -> dict[str, tf.Tensor]:
+        """Returns the means over a batch by name; the bound with KL weight one."""
+        if objective.posterior is None:
+            return {"loss": objective.loss, "nll_bound": tf.reduce_mean(objective.bound)}
+        charged = self.kl_weight(self.step) * charged_kl(objective.posterior, self.free_bits)
+        reconstruction, kl = tf.reduce_mean(objective.bound - charged), tf.reduce_mean(objective.posterior.kl())
+        return {"loss": objective.loss, "nll_bound": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
     def infer(
         self,
@@ -232,7 +257,9 @@ class LatentVariableModel(keras.Model):
             self.means["nll_bound"].update_state(value)
             return {"nll_bound": self.means["nll_bound"].result()}
         kl = inferred.refined.kl()
-        self._update_bound(value - kl, kl)
+        self.means["nll_bound"].update_state(value)
+        self.means["reconstruction"].update_state(value - kl)
+        self.means["kl"].update_state(kl)
         self.means["initial_bound"].update_state(inferred.bound_at(inferred.initial))
         self.active_units.update_state(inferred.refined.mean)
         self.kl_per_dimension.update_state(inferred.refined.kl_per_dimension())

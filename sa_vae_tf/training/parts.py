@@ -1,0 +1,60 @@
+"""A batch taken in equal parts, so that the memory of a step does not grow with the length of its examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+# Of words, over the vocabulary: 128 MiB in float32. A step of SA-VAE holds two of these beside all else that grows with
+# the words.
+SCORES = 2**25
+
+
+def words_at_once(vocabulary: int) -> int:
+    """Returns how many words a step takes at once: on a CPU as many as make `SCORES` scores, on a GPU 0, for all."""
+    return 0 if tf.config.get_visible_devices("GPU") else max(1, SCORES // vocabulary)
+
+
+def number_of_parts(x: tf.Tensor, limit: int) -> tf.Tensor:
+    """Returns the smallest number of equal parts of a batch that have at most `limit` entries each.
+
+    Args:
+      x: [batch, length].
+      limit: entries of a part; an example with more is a part of its own.
+
+    Returns:
+      A scalar that divides the batch.
+    """
+    batch, length = tf.unstack(tf.shape(x))
+    numbers = tf.range(1, batch + 1)
+    fits = (batch % numbers == 0) & (batch // numbers * length <= limit)
+    return tf.reduce_min(tf.where(fits, numbers, batch))
+
+
+def mean_over_parts(
+    function: Callable[[Mapping[str, tf.Tensor], tf.Tensor], list[tf.Tensor]],
+    inputs: Mapping[str, tf.Tensor],
+    parts: tf.Tensor,
+    zeros: list[tf.Tensor],
+) -> list[tf.Tensor]:
+    """Returns the mean of what a function returns for each part of a batch, one part after the other.
+
+    Args:
+      function: (tensors of a part, number of the part) -> float tensors of the part.
+      inputs: tensors [batch, ...] by name.
+      parts: scalar that divides the batch.
+      zeros: of the shapes and types that the function returns.
+    """
+    split = {
+        name: tf.reshape(t, tf.concat([[parts, tf.shape(t)[0] // parts], tf.shape(t)[1:]], 0))
+        for name, t in inputs.items()
+    }
+
+    def add(number, *totals):
+        part = {name: tf.ensure_shape(t[number], [None, *inputs[name].shape[1:]]) for name, t in split.items()}
+        own = function(part, number)
+        return [number + 1, *(total + more for total, more in zip(totals, own, strict=True))]
+
+    _, *totals = tf.while_loop(lambda number, *_: number < parts, add, [tf.constant(0), *zeros], parallel_iterations=1)
+    return [total / tf.cast(parts, total.dtype) for total in totals]
