@@ -10,6 +10,7 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS, PRODUCTS, SCOPES, RefinementSettings
 from sa_vae_tf.kernels import KERNELS
 from sa_vae_tf.models import DILATIONS
+from sa_vae_tf.training.checks import CORPORA, check
 
 # Settings that may differ between a run folder and the command that goes on with it: they do not change what a
 # step computes.
@@ -19,9 +20,8 @@ FREE_TO_CHANGE = (
 )  # fmt: skip
 
 
-# Kinds of data with symbols in an order, and published corpora by kind.
+# Kinds of data with symbols in an order.
 SEQUENCES = ("synthetic", "text")
-CORPORA = {"text": ("yahoo_answers_yang", "ptb_mikolov"), "image": ("omniglot_burda", "mnist")}
 
 
 def _option(
@@ -199,91 +199,12 @@ class Config:
     max_skipped_steps: int = _option(20, "Training ends with an error after this many skipped steps.", low=0)
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value, low = getattr(self, field.name), field.metadata["low"]
-            if isinstance(value, str) and (value != value.strip() or not value.isprintable()):
-                raise UserError(f"--{field.name}={value!r}: expected one line without spaces at its ends")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"--{field.name}={value}: expected a finite number")
-            if low is not None and value < low:
-                raise UserError(f"--{field.name}={value}: expected at least {low}")
-            choices = field.metadata["choices"]
-            if choices and value not in choices:
-                raise UserError(f"--{field.name}={value}: expected one of {', '.join(choices)}")
-        for name in ("dropout", "svi_momentum"):
-            if getattr(self, name) >= 1:
-                raise UserError(f"--{name}={getattr(self, name)}: expected a number in [0, 1)")
-        for name in ("seed", "data_seed"):
-            if getattr(self, name) >= 2**32:
-                raise UserError(f"--{name}={getattr(self, name)}: expected a number below {2**32}")
-        if self.word_dropout > 1:
-            raise UserError(f"--word_dropout={self.word_dropout}: expected a number in [0, 1]")
-        if self.kl_cycle_epochs and self.kl_cycle_epochs < self.kl_warmup_epochs:
-            raise UserError(
-                f"--kl_cycle_epochs={self.kl_cycle_epochs}: expected 0, or at least "
-                f"--kl_warmup_epochs={self.kl_warmup_epochs}"
-            )
-        for field in dataclasses.fields(self):
-            value, kinds = getattr(self, field.name), field.metadata["data"]
-            if kinds and self.data not in kinds and value != field.default:
-                raise UserError(
-                    f"--{field.name}={value}: has a meaning for --data={' and '.join(kinds)} alone, not "
-                    f"--data={self.data}"
-                )
-        {"synthetic": self._check_synthetic, "text": self._check_text, "image": self._check_image}[self.data]()
-        weighted = self.path_weights(self.svi_steps) is not None
-        if weighted and self.method == "sa_vae" and self.hvp == "authors":
-            raise UserError(f"--bound_weights={self.bound_weights}: --hvp=authors knows only --bound_weights=final")
-        for steps in self.steps_by_epoch().values():
-            self.path_weights(steps)
-
-    def _check_synthetic(self) -> None:
-        if self.generator == "oracle" and self.latent_dim != 2:
-            raise UserError(f"--latent_dim={self.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
-        if self.method == "lm" and self.generator == "oracle":
-            raise UserError("--method=lm has no latent variable: it needs --generator=learned")
-
-    def _check_corpus(self) -> None:
-        known = CORPORA[self.data]
-        if self.corpus and self.corpus not in known:
-            raise UserError(f"--corpus={self.corpus}: expected one of {', '.join(known)} for --data={self.data}")
-
-    def _check_image(self) -> None:
-        self._check_corpus()
-        if not (self.corpus or self.data_file):
-            raise UserError("--data=image: expected --data_file, or --corpus for a published one")
-        size = self.image_height, self.image_width
-        if not self.data_file and size != (28, 28):
-            raise UserError(
-                f"--corpus={self.corpus}: has images of 28 x 28; expected no --image_height={size[0]} "
-                f"--image_width={size[1]}"
-            )
-        sizes = self.sizes("encoder_channels")
-        if not sizes or min(sizes) < 1:
-            raise UserError(f"--encoder_channels={self.encoder_channels}: expected positive numbers, as 64,64,64")
-        sizes = self.sizes("pixelcnn_kernels")
-        if not sizes or any(size % 2 == 0 for size in sizes):
-            raise UserError(f"--pixelcnn_kernels={self.pixelcnn_kernels}: expected odd numbers, as 9,7,5,3")
+        check(self)
 
     def sizes(self, name: str) -> tuple[int, ...]:
         """Returns the numbers that a setting lists; none if it holds anything else."""
         items = getattr(self, name).split(",")
         return tuple(map(int, items)) if all(item.isdecimal() for item in items) else ()
-
-    def _check_text(self) -> None:
-        self._check_corpus()
-        if self.words_at_once and self.refinement_settings().clip_scope == "batch":
-            raise UserError(
-                f"--words_at_once={self.words_at_once}: --hvp=authors and --svi_clip_scope=batch clip over whole "
-                "batches; expected 0"
-            )
-        if not (self.corpus or self.train_file):
-            raise UserError("--data=text: expected --train_file, or --corpus for a published one")
-        if bool(self.train_file) != bool(self.val_file):
-            given, missing = ("train", "val") if self.train_file else ("val", "train")
-            raise UserError(f"--{given}_file={getattr(self, given + '_file')}: expected --{missing}_file besides")
-        if self.encoder_init and not METHODS[self.method].encoder:
-            raise UserError(f"--encoder_init={self.encoder_init}: --method={self.method} has no encoder")
 
     @property
     def default_run_dir(self) -> str:

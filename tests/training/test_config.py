@@ -214,6 +214,10 @@ def test_lists_of_sizes():
         ({"data": "text", "train_file": "a"}, "^--train_file=a: expected --val_file besides$"),
         ({"data": "text", "val_file": "a"}, "^--data=text: expected --train_file"),
         ({**TEXT, "encoder_init": "a", "method": "svi"}, "^--encoder_init=a: --method=svi has no encoder$"),
+        *[
+            ({**TEXT, "words_at_once": 9, name: value}, "^--words_at_once=9: .* clip over whole batches; expected 0$")
+            for name, value in (("hvp", "authors"), ("svi_clip_scope", "batch"))
+        ],
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
         ({"data": "image"}, "^--data=image: expected --data_file, or --corpus for a published one$"),
         ({**IMAGE, "units": 7}, "^--units=7: has a meaning for --data=synthetic and text alone, not --data=image$"),

@@ -1,0 +1,120 @@
+"""What settings may be: each on its own, and together."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.inference import METHODS
+
+if TYPE_CHECKING:
+    from sa_vae_tf.training.config import Config
+
+# Published corpora by kind of data.
+CORPORA = {"text": ("yahoo_answers_yang", "ptb_mikolov"), "image": ("omniglot_burda", "mnist")}
+
+
+def check(config: Config) -> None:
+    """Checks settings.
+
+    Raises:
+      UserError: if one is out of its range, has no meaning for the kind of data, or does not go with another.
+    """
+    _check_fields(config)
+    _check_ranges(config)
+    _check_meanings(config)
+    {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}[config.data](config)
+    weighted = config.path_weights(config.svi_steps) is not None
+    if weighted and config.method == "sa_vae" and config.hvp == "authors":
+        raise UserError(f"--bound_weights={config.bound_weights}: --hvp=authors knows only --bound_weights=final")
+    for steps in config.steps_by_epoch().values():
+        config.path_weights(steps)
+
+
+def _check_fields(config: Config) -> None:
+    for field in dataclasses.fields(config):
+        value, low = getattr(config, field.name), field.metadata["low"]
+        if isinstance(value, str) and (value != value.strip() or not value.isprintable()):
+            raise UserError(f"--{field.name}={value!r}: expected one line without spaces at its ends")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{field.name}={value}: expected a finite number")
+        if low is not None and value < low:
+            raise UserError(f"--{field.name}={value}: expected at least {low}")
+        choices = field.metadata["choices"]
+        if choices and value not in choices:
+            raise UserError(f"--{field.name}={value}: expected one of {', '.join(choices)}")
+
+
+def _check_ranges(config: Config) -> None:
+    for name in ("dropout", "svi_momentum"):
+        if getattr(config, name) >= 1:
+            raise UserError(f"--{name}={getattr(config, name)}: expected a number in [0, 1)")
+    for name in ("seed", "data_seed"):
+        if getattr(config, name) >= 2**32:
+            raise UserError(f"--{name}={getattr(config, name)}: expected a number below {2**32}")
+    if config.word_dropout > 1:
+        raise UserError(f"--word_dropout={config.word_dropout}: expected a number in [0, 1]")
+    if config.kl_cycle_epochs and config.kl_cycle_epochs < config.kl_warmup_epochs:
+        raise UserError(
+            f"--kl_cycle_epochs={config.kl_cycle_epochs}: expected 0, or at least "
+            f"--kl_warmup_epochs={config.kl_warmup_epochs}"
+        )
+
+
+def _check_meanings(config: Config) -> None:
+    for field in dataclasses.fields(config):
+        value, kinds = getattr(config, field.name), field.metadata["data"]
+        if kinds and config.data not in kinds and value != field.default:
+            raise UserError(
+                f"--{field.name}={value}: has a meaning for --data={' and '.join(kinds)} alone, not "
+                f"--data={config.data}"
+            )
+
+
+def _check_synthetic(config: Config) -> None:
+    if config.generator == "oracle" and config.latent_dim != 2:
+        raise UserError(f"--latent_dim={config.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
+    if config.method == "lm" and config.generator == "oracle":
+        raise UserError("--method=lm has no latent variable: it needs --generator=learned")
+
+
+def _check_corpus(config: Config) -> None:
+    known = CORPORA[config.data]
+    if config.corpus and config.corpus not in known:
+        raise UserError(f"--corpus={config.corpus}: expected one of {', '.join(known)} for --data={config.data}")
+
+
+def _check_image(config: Config) -> None:
+    _check_corpus(config)
+    if not (config.corpus or config.data_file):
+        raise UserError("--data=image: expected --data_file, or --corpus for a published one")
+    size = config.image_height, config.image_width
+    if not config.data_file and size != (28, 28):
+        raise UserError(
+            f"--corpus={config.corpus}: has images of 28 x 28; expected no --image_height={size[0]} "
+            f"--image_width={size[1]}"
+        )
+    sizes = config.sizes("encoder_channels")
+    if not sizes or min(sizes) < 1:
+        raise UserError(f"--encoder_channels={config.encoder_channels}: expected positive numbers, as 64,64,64")
+    sizes = config.sizes("pixelcnn_kernels")
+    if not sizes or any(size % 2 == 0 for size in sizes):
+        raise UserError(f"--pixelcnn_kernels={config.pixelcnn_kernels}: expected odd numbers, as 9,7,5,3")
+
+
+def _check_text(config: Config) -> None:
+    _check_corpus(config)
+    if config.words_at_once and config.refinement_settings().clip_scope == "batch":
+        raise UserError(
+            f"--words_at_once={config.words_at_once}: --hvp=authors and --svi_clip_scope=batch clip over whole "
+            "batches; expected 0"
+        )
+    if not (config.corpus or config.train_file):
+        raise UserError("--data=text: expected --train_file, or --corpus for a published one")
+    if bool(config.train_file) != bool(config.val_file):
+        given, missing = ("train", "val") if config.train_file else ("val", "train")
+        raise UserError(f"--{given}_file={getattr(config, given + '_file')}: expected --{missing}_file besides")
+    if config.encoder_init and not METHODS[config.method].encoder:
+        raise UserError(f"--encoder_init={config.encoder_init}: --method={config.method} has no encoder")
