@@ -270,21 +270,26 @@ def test_ten_thousand_sentences_in_constant_memory(launcher, files, data_dir, tm
         for _ in range(10_000):
             file.write(" ".join(rng.choices(corpora.WORDS, k=rng.randint(1, 60))) + "\n")
     for steps in (0, 5):
-        output = tmp_path / f"{steps}.jsonl"
-        command = [sys.executable, str(ROOT / "bin/score.py"), f"--saved_model={model}", f"--svi_steps={steps}"]
-        command += [f"--input={tmp_path}/lines.txt", f"--output={output}"]
-        memory: dict[int, int] = {}
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-            while process.poll() is None:
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                written = sum(path.read_bytes().count(b"\n") for path in tmp_path.glob(f".{output.name}.*"))
-                if resident := re.search(r"VmRSS:\s+(\d+) kB", status):
-                    memory[written] = max(memory.get(written, 0), int(resident[1]))
-                time.sleep(0.2)
-            print(f"\n{steps} refinement steps: {process.stdout.read()}", end="")
-        assert process.returncode == 0
-        assert len(read(output)) == 10_000
-        early, late = (max(value for lines, value in memory.items() if low <= lines < high) for low, high in BOTH)
-        print(f"resident MiB by lines written: { {lines: value // 1024 for lines, value in sorted(memory.items())} }")
-        # The first chunks meet the longest sentences already; after them what comes and goes is the allocator's.
-        assert late < 1.1 * early
+        assert_constant_memory(model, tmp_path / "lines.txt", steps)
+
+
+def assert_constant_memory(model, file: Path, steps: int) -> None:
+    """Scores a file of 10,000 examples, prints throughput and memory, and asserts that the latter does not grow."""
+    output = file.with_suffix(f".{steps}.jsonl")
+    command = [sys.executable, str(ROOT / "bin/score.py"), f"--saved_model={model}", f"--svi_steps={steps}"]
+    command += [f"--input={file}", f"--output={output}"]
+    memory: dict[int, int] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=file.parent) as process:
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            written = sum(path.read_bytes().count(b"\n") for path in file.parent.glob(f".{output.name}.*"))
+            if resident := re.search(r"VmRSS:\s+(\d+) kB", status):
+                memory[written] = max(memory.get(written, 0), int(resident[1]))
+            time.sleep(0.2)
+        print(f"\n{steps} refinement steps: {process.stdout.read()}", end="")
+    assert process.returncode == 0
+    assert len(read(output)) == 10_000
+    early, late = (max(value for lines, value in memory.items() if low <= lines < high) for low, high in BOTH)
+    print(f"resident MiB by lines written: { {lines: value // 1024 for lines, value in sorted(memory.items())} }")
+    # The first chunks meet the longest sentences already; after them what comes and goes is the allocator's.
+    assert late < 1.1 * early

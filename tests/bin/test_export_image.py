@@ -12,7 +12,7 @@ from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training.run_folder import RunFolder
 from tests import images, runs
 from tests.bin.test_errors import assert_one_line
-from tests.bin.test_export import CLI, WITHOUT_PACKAGE, read, score
+from tests.bin.test_export import CLI, WITHOUT_PACKAGE, assert_constant_memory, read, score
 from tests.launcher import ROOT
 
 
@@ -153,3 +153,19 @@ def test_other_wrong_inputs(launcher, model, tmp_path):
     np.savez(tmp_path / "two.npz", train=GREY, test=GREY)
     ended = score(launcher, model, tmp_path / "two.npz", tmp_path / "out.jsonl")
     assert_one_line(ended, 2, f"--input={tmp_path}/two.npz: holds several arrays; expected a .npy, which has one")
+
+
+@pytest.mark.slow
+def test_ten_thousand_images_in_constant_memory(launcher, data_dir, tmp_path):
+    # Of the size of OMNIGLOT, by a model of some size, so that what a batch takes would show if it were kept.
+    size = {"height": 28, "width": 28}
+    config = images.tiny(
+        tmp_path / "run", data_dir, images.write(tmp_path, **size), image_height=28, image_width=28,
+        pixelcnn_channels=8, svi_steps=5, num_epochs=0,
+    )  # fmt: skip
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    model = tmp_path / "export" / "1"
+    assert launcher.run("bin/export.py", f"--run_dir={config.run_dir}", f"--export_dir={model.parent}").status == 0
+    file = save(tmp_path / "images.npy", np.float32(images.bars(10_000, **size) > 0.5))
+    for steps in (0, 5):
+        assert_constant_memory(model, file, steps)
