@@ -44,7 +44,7 @@ GREY = images.bars(40, seed=3)
 @pytest.mark.parametrize(
     "array",
     [
-        pytest.param(GREY[:5], id="float32"),
+        pytest.param(GREY[:5], id="float32", marks=pytest.mark.slow),
         pytest.param(np.float64(GREY[:21, ..., 0]), id="float64", marks=pytest.mark.slow),
         pytest.param(np.uint8(255 * GREY), id="bytes"),
         pytest.param(np.uint8(GREY > 0.5), id="binary", marks=pytest.mark.slow),
@@ -84,6 +84,7 @@ def test_malformed_images_are_kept_in_their_place(launcher, model, tmp_path):
     assert [record["nll_bound"] for record in right] == pytest.approx([record["nll_bound"] for record in alone])
 
 
+@pytest.mark.slow
 def test_a_stopped_scoring_goes_on(launcher, model, tmp_path):
     file = save(tmp_path / "images.npy", np.where(np.arange(40)[:, None, None, None] % 9, GREY, np.nan))
     common = (f"--saved_model={model}", f"--input={file}", f"--output={tmp_path}/out.jsonl", "--batch_size=1")

@@ -35,8 +35,8 @@ def language_model(files, data_dir, tmp_path_factory):
     return train(corpora.tiny(tmp_path_factory.mktemp("lm"), data_dir, files, method="lm"), verbose=0)
 
 
-# The methods differ in tests/inference; here one that refines, one that does not, one without latent variable.
-DEFAULT = {("sa_vae", "lstm"), ("lm", "lstm"), ("vae", "cnn")}
+# How the methods differ is shown in tests/inference.
+DEFAULT = {("sa_vae", "lstm"), ("lm", "lstm"), ("lm", "cnn")}
 ROWS = [
     pytest.param(method, decoder, marks=() if (method, decoder) in DEFAULT else pytest.mark.slow)
     for method in METHODS
@@ -61,6 +61,7 @@ def test_options_of_training(files, data_dir, language_model, tmp_path):
     config = corpora.tiny(
         tmp_path / "run", data_dir, files, method="vae", word_dropout=0.5, dropout=0.5, free_bits=0.1,
         kl_warmup_epochs=1, kl_cycle_epochs=1, encoder_init=str(language_model.path), num_epochs=2,
+        words_at_once=40,
     )  # fmt: skip
     figures = runs.figures(train(config, verbose=0).path)
     # At the end of each epoch the warm-up begins anew.
@@ -83,6 +84,7 @@ def test_encoder_starts_from_the_language_model(files, data_dir, language_model,
             train(config, verbose=0)
 
 
+@pytest.mark.slow
 def test_killed_within_an_epoch_and_gone_on(launcher, files, data_dir, tmp_path):
     config = corpora.tiny(
         tmp_path / "whole", data_dir, files, num_epochs=3, checkpoint_steps=1, dropout=0.3, method="vae"

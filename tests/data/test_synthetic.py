@@ -127,6 +127,7 @@ for _, example in synthetic.SyntheticSequences(config=config, data_dir=sys.argv[
 """
 
 
+@pytest.mark.slow
 def test_number_of_threads_does_not_change_the_corpus(tmp_path):
     def drawn_with(threads):
         command = [sys.executable, "-c", EXAMPLES_DRAWN, str(threads), str(tmp_path)]

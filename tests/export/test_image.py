@@ -88,7 +88,9 @@ def test_steps_matter(model, pixels):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"method": "lm"}, {"method": "svi", "svi_init": "random"}], ids=lambda changes: changes["method"]
+    "changes",
+    [{"method": "lm"}, pytest.param({"method": "svi", "svi_init": "random"}, marks=pytest.mark.slow)],
+    ids=lambda changes: changes["method"],
 )
 def test_every_kind_of_run(changes, data_file, data_dir, tmp_path):
     run = train(images.tiny(tmp_path / "run", data_dir, data_file, num_epochs=0, **changes), verbose=0)

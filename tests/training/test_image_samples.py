@@ -33,6 +33,7 @@ def images_of(path) -> dict[str, list[tuple[int, np.ndarray]]]:
     return found
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_what_is_shown(data_file, data_dir, tmp_path, monkeypatch):
     changes = {"method": "vae", "num_epochs": 2, "batch_size": 60}
     train(images.tiny(tmp_path / "shown", data_dir, data_file, **changes), verbose=0)

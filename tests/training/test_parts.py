@@ -95,7 +95,7 @@ def test_parts_have_their_own_dropout():
 @pytest.mark.parametrize(
     ("method", "compiled"),
     [
-        ("vae", True),
+        pytest.param("vae", True, marks=pytest.mark.slow),
         pytest.param("sa_vae", True, marks=pytest.mark.slow),
         pytest.param("sa_vae", False, marks=pytest.mark.slow),
     ],

@@ -26,11 +26,12 @@ def stop():
 
 @pytest.fixture(autouse=True)
 def handlers():
-    """What the signals did before the test, which they must do after it."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in numbers]
+    """Handlers as a program starts with them, whatever this process was told; they must be there after the test."""
+    numbers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in numbers.items()}
     yield
-    assert [signal.getsignal(number) for number in numbers] == before
+    after = {number: signal.signal(number, handler) for number, handler in before.items()}
+    assert after == numbers
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
