@@ -73,7 +73,7 @@ def evaluate(
             return figures
         figures["initial_bound"] = inferred.bound_at(inferred.initial)
         figures["mean"], figures["log_variance"] = inferred.refined
-        figures["kl"] = inferred.refined.kl()
+        figures["kl"], figures["svi_steps_taken"] = inferred.refined.kl(), inferred.steps
         if iw_samples:
             figures["nll_iw"], figures["effective_samples"] = importance_weighted_nll(
                 lambda z, context, seed: model.decoder.negative_log_likelihood(z, context, seed=seed),
@@ -126,6 +126,8 @@ def evaluate(
         results["perplexity_bound"] = float(np.exp(columns["nll_bound"].sum(dtype=np.float64) / tokens))
         if results["nll_iw"] is not None:
             results["perplexity_iw"] = float(np.exp(results["nll_iw"] * results["examples"] / tokens))
+    if config.svi_patience:
+        results["svi_steps_taken"] = average.get("svi_steps_taken")
     if method.latent:
         information = mutual_information(columns["mean"], columns["log_variance"], [seed, 2])
         results["mutual_information"] = information.aggregate

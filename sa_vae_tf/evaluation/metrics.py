@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,7 +168,7 @@ def amortization_gap(
         result of `draw_per_example`.
       final_draws: common draws under which both posteriors are compared, leading axis their number, at least one;
         also as the first result of `draw_per_example`, with another seed.
-      settings: of the refinement; default `RefinementSettings()`.
+      settings: of the refinement, whose patience is not heeded; default `RefinementSettings()`.
 
     Returns:
       An `AmortizationGap`. A single example's gap can be below zero, by the noise of the final draws or where the
@@ -175,6 +176,7 @@ def amortization_gap(
 
     Source: Cremer et al. 2018, Inference suboptimality in variational autoencoders, section 3.
     """
+    settings = dataclasses.replace(settings or RefinementSettings(), patience=None)
     path = refine(bound, initial, context, step_draws, settings).path
     half = tf.shape(path.mean)[0] // 2
     converged = Posterior(*(tf.reduce_mean(part[half:], 0) for part in path))

@@ -7,7 +7,8 @@ from sa_vae_tf.inference.bound import Bound, charged_kl, negative_elbo
 from sa_vae_tf.inference.draws import Draw, draw, draw_per_example, noise_per_example
 from sa_vae_tf.inference.methods import METHODS, LocalInference, Method, Objective
 from sa_vae_tf.inference.posterior import Posterior, keep_finite, prior_like
-from sa_vae_tf.inference.refine import PRODUCTS, SCOPES, Refined, RefinementSettings, refine
+from sa_vae_tf.inference.refine import Refined, refine
+from sa_vae_tf.inference.settings import PRODUCTS, SCOPES, RefinementSettings
 
 __all__ = [
     "METHODS",

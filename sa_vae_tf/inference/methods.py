@@ -15,7 +15,8 @@ from sa_vae_tf.inference.bound import Bound
 from sa_vae_tf.inference.draws import Draw
 from sa_vae_tf.inference.posterior import Posterior
 from sa_vae_tf.inference.products import bound_and_gradient
-from sa_vae_tf.inference.refine import Refined, RefinementSettings, refine
+from sa_vae_tf.inference.refine import Refined, refine
+from sa_vae_tf.inference.settings import RefinementSettings
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -11,58 +10,8 @@ import tensorflow as tf
 from sa_vae_tf.inference import products
 from sa_vae_tf.inference.bound import Bound
 from sa_vae_tf.inference.clipping import clip_cotangent, clip_gradient, clip_jointly
-from sa_vae_tf.inference.posterior import Posterior, keep_finite, keep_finite_cotangent
-
-PRODUCTS = ("exact", "finite_difference", "authors")
-SCOPES = ("example", "batch")
-
-
-@dataclasses.dataclass(frozen=True)
-class RefinementSettings:
-    """How a posterior is refined and how the refinement is differentiated.
-
-    Attributes:
-      step_size_mean: learning rate of the mean. It multiplies the gradient of one example's bound, so a rate
-        given for the mean bound over a batch, as in the paper, is to be divided by that batch size.
-      step_size_log_variance: learning rate of the log variance.
-      momentum: share of the velocity kept from step to step, in [0, 1).
-      clip_norm: largest norm of the mean part and of the log-variance part of a step's gradient; None for none.
-        The clip is part of the function that is differentiated.
-      product_clip_norm: largest norm of the derivatives before and after each Hessian-vector product; None for
-        none, which alone gives the true derivative. The product 'authors' uses `clip_norm` instead.
-      clip_scope: 'example', or 'batch' as the authors (see `clipping`).
-      product: 'exact', 'finite_difference' or 'authors' (see `products`).
-      finite_difference_step: see `products.finite_difference`.
-    """
-
-    step_size_mean: float = 1.0
-    step_size_log_variance: float = 1.0
-    momentum: float = 0.5
-    clip_norm: float | None = None
-    product_clip_norm: float | None = None
-    clip_scope: str = "example"
-    product: str = "exact"
-    finite_difference_step: float | None = None
-
-    def __post_init__(self):
-        for name in ("step_size_mean", "step_size_log_variance"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name}={getattr(self, name)}: expected a finite number that is not negative")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1)")
-        for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a positive number, or None")
-        if self.clip_scope not in SCOPES:
-            raise ValueError(f"clip_scope={self.clip_scope!r}: expected one of {', '.join(SCOPES)}")
-        if self.product not in PRODUCTS:
-            raise ValueError(f"product={self.product!r}: expected one of {', '.join(PRODUCTS)}")
-        if self.product == "authors" and self.clip_scope != "batch":
-            raise ValueError("product='authors' clips over the batch: it needs clip_scope='batch'")
-
-    @property
-    def step_sizes(self) -> Posterior:
-        return Posterior(self.step_size_mean, self.step_size_log_variance)
+from sa_vae_tf.inference.posterior import Posterior, keep_finite, keep_finite_cotangent, prior_like
+from sa_vae_tf.inference.settings import RefinementSettings
 
 
 class Refined(NamedTuple):
@@ -72,12 +21,15 @@ class Refined(NamedTuple):
       posterior: the refined posterior, parts [batch, latent]; the last point of `path`.
       path: the posterior before each step and after the last, parts [K + 1, batch, latent].
       bounds: [K, batch], the bound before each step under that step's draw, for the weighted bound of footnote 6;
-        constants with the product 'authors', whose arithmetic has no place for them.
+        constants with the product 'authors', whose arithmetic has no place for them, and where not every step is
+        differentiated.
+      steps: int32 [batch], steps that each example took: K, or fewer where `patience` ended.
     """
 
     posterior: Posterior
     path: Posterior
     bounds: tf.Tensor
+    steps: tf.Tensor
 
 
 def refine(
@@ -119,7 +71,8 @@ def refine(
     initial = Posterior(*(tf.convert_to_tensor(part) for part in initial))
     if isinstance(steps, int) and steps == 0:
         path = Posterior(*(part[None] for part in initial))
-        return Refined(initial, path, tf.zeros([0, tf.shape(initial.mean)[0]], initial.mean.dtype))
+        batch = tf.shape(initial.mean)[0]
+        return Refined(initial, path, tf.zeros([0, batch], initial.mean.dtype), tf.zeros([batch], tf.int32))
 
     flat_context = tf.nest.flatten(context)
     where = [i for i, leaf in enumerate(flat_context) if tf.is_tensor(leaf) and leaf.dtype.is_floating]
@@ -136,40 +89,61 @@ def refine(
 
     @tf.custom_gradient
     def descend(mean, log_variance, *floats):
-        path, gradients, bounds = _forward(step_bound, Posterior(mean, log_variance), list(floats), steps, settings)
+        forward = _forward(step_bound, Posterior(mean, log_variance), list(floats), steps, settings)
 
         def reverse(*cotangents, variables=()):
             path_cotangent, bounds_cotangent = Posterior(*cotangents[:2]), cotangents[2]
             sources = [*floats, *variables]
             derivatives = _reverse(
-                step_bound, path, gradients, path_cotangent, bounds_cotangent, list(floats), sources, steps, settings
+                step_bound, forward, path_cotangent, bounds_cotangent, list(floats), sources, steps, settings
             )
             inputs = 2 + len(floats)
             # TensorFlow asks for the second part if and only if the bound read variables.
             return (derivatives[:inputs], derivatives[inputs:]) if variables else derivatives[:inputs]
 
-        return (*path, bounds), reverse
+        return (*forward.path, forward.bounds, forward.taken), reverse
 
-    mean, log_variance, bounds = descend(*initial, *(flat_context[i] for i in where))
-    if settings.product == "authors":
+    mean, log_variance, bounds, taken = descend(*initial, *(flat_context[i] for i in where))
+    if settings.product == "authors" or not settings.differentiates_every_step:
         bounds = tf.stop_gradient(bounds)
-    return Refined(Posterior(mean[-1], log_variance[-1]), Posterior(mean, log_variance), bounds)
+    return Refined(Posterior(mean[-1], log_variance[-1]), Posterior(mean, log_variance), bounds, taken)
 
 
-def _forward(step_bound, initial: Posterior, floats: list, steps, settings: RefinementSettings):
-    """Runs the K steps; returns the path, the unclipped local gradients and the bounds along it."""
+class _Forward(NamedTuple):
+    """What the K steps leave: the path, the unclipped gradients and the bounds along it, and the steps taken."""
+
+    path: Posterior
+    gradients: Posterior
+    bounds: tf.Tensor
+    taken: tf.Tensor
+
+
+def _forward(step_bound, initial: Posterior, floats: list, steps, settings: RefinementSettings) -> _Forward:
+    """Runs the K steps."""
     dtype, shape = initial.mean.dtype, initial.mean.shape
 
     def record(size, element_shape):
         return tf.TensorArray(dtype, size, element_shape=element_shape, clear_after_read=False)
 
-    def body(k, mean, log_variance, mean_velocity, log_variance_velocity, *records):
-        bound, gradient = products.bound_and_gradient(step_bound(k, floats), Posterior(mean, log_variance))
+    def compute(k, at, going):
+        def local():
+            return products.bound_and_gradient(step_bound(k, floats), at)
+
+        if settings.patience is None:
+            return local()
+        return tf.cond(tf.reduce_any(going), local, lambda: (tf.zeros_like(at.mean[:, 0]), prior_like(at)))
+
+    def body(k, mean, log_variance, mean_velocity, log_variance_velocity, lowest, waited, taken, *records):
+        bound, gradient = compute(k, Posterior(mean, log_variance), waited < patience)
+        # Who has waited long enough goes on waiting, whatever bound another draw finds.
+        waited = tf.where((bound < lowest) & (waited < patience), 0, waited + 1)
+        lowest, going = tf.minimum(bound, lowest), waited < patience
         clipped = clip_gradient(gradient, settings.clip_norm, settings.clip_scope)
         velocity = Posterior(
             settings.momentum * mean_velocity - clipped.mean,
             settings.momentum * log_variance_velocity - clipped.log_variance,
         )
+        velocity = _keep(going, velocity)
         mean = mean + settings.step_size_mean * velocity.mean
         log_variance = keep_finite(log_variance + settings.step_size_log_variance * velocity.log_variance)
         means, log_variances, mean_gradients, log_variance_gradients, bounds = records
@@ -178,6 +152,9 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             mean,
             log_variance,
             *velocity,
+            lowest,
+            waited,
+            taken + tf.cast(going, tf.int32),
             means.write(k + 1, mean),
             log_variances.write(k + 1, log_variance),
             mean_gradients.write(k + 1, gradient.mean),
@@ -185,11 +162,16 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             bounds.write(k + 1, bound),
         ]
 
+    patience = steps + 1 if settings.patience is None else settings.patience
+    nobody = tf.zeros_like(initial.mean[:, 0], tf.int32)
     state = [
         tf.constant(0),
         *initial,
         tf.zeros_like(initial.mean),
         tf.zeros_like(initial.mean),
+        tf.fill(tf.shape(nobody), tf.constant(math.inf, dtype)),
+        nobody,
+        nobody,
         record(steps + 1, shape).write(0, initial.mean),
         record(steps + 1, shape).write(0, initial.log_variance),
         # An empty record of a batch of unknown size cannot be stacked: all have an entry before the first step.
@@ -198,18 +180,22 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
         record(steps + 1, shape[:1]).write(0, tf.zeros_like(initial.mean[:, 0])),
     ]
     # One iteration at a time: parallel ones would hold several steps' activations.
-    *_, means, log_variances, mean_gradients, log_variance_gradients, bounds = tf.while_loop(
+    *_, taken, means, log_variances, mean_gradients, log_variance_gradients, bounds = tf.while_loop(
         lambda k, *_: k < steps, body, state, parallel_iterations=1
     )
     path = Posterior(means.stack(), log_variances.stack())
     gradients = Posterior(mean_gradients.stack()[1:], log_variance_gradients.stack()[1:])
-    return path, gradients, bounds.stack()[1:]
+    return _Forward(path, gradients, bounds.stack()[1:], taken)
+
+
+def _keep(examples: tf.Tensor, parts: Posterior) -> Posterior:
+    """Returns the parts with zeros for all but some examples, bool [batch]."""
+    return Posterior(*(tf.where(examples[:, None], part, tf.zeros_like(part)) for part in parts))
 
 
 def _reverse(
     step_bound,
-    path: Posterior,
-    gradients: Posterior,
+    forward: _Forward,
     path_cotangent: Posterior,
     bounds_cotangent: tf.Tensor,
     floats: list,
@@ -218,6 +204,7 @@ def _reverse(
     settings: RefinementSettings,
 ) -> list[tf.Tensor]:
     """Runs Algorithm 1 backwards; returns derivatives to the initial posterior and to each of `sources`."""
+    path, gradients, _, taken = forward
     final = Posterior(path_cotangent.mean[-1], path_cotangent.log_variance[-1])
     if settings.product != "authors":
         final = clip_cotangent(final, settings.product_clip_norm, settings.clip_scope)
@@ -231,9 +218,21 @@ def _reverse(
         )
         at = Posterior(path.mean[k], path.log_variance[k])
         gradient = Posterior(gradients.mean[k], gradients.log_variance[k])
-        through, parts = _through_gradient(
-            step_bound(k, floats), at, gradient, velocity, bounds_cotangent[k], sources, settings
-        )
+
+        def differentiate():
+            return _through_gradient(
+                step_bound(k, floats), at, gradient, velocity, bounds_cotangent[k], sources, settings
+            )
+
+        if settings.differentiates_every_step:
+            through, parts = differentiate()
+        else:
+            first = 0 if settings.reverse_steps is None else taken - settings.reverse_steps
+            counts = (first <= k) & (k < taken)
+            velocity = _keep(counts, velocity)
+            through, parts = tf.cond(
+                tf.reduce_any(counts), differentiate, lambda: (prior_like(at), [tf.zeros_like(s) for s in sources])
+            )
         cotangent = Posterior(mean + through.mean, log_variance + through.log_variance)
         cotangent = clip_cotangent(cotangent, _product_clip(settings), settings.clip_scope)
         return [

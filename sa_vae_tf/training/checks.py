@@ -25,10 +25,8 @@ def check(config: Config) -> None:
     _check_fields(config)
     _check_ranges(config)
     _check_meanings(config)
+    _check_shortened(config)
     {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}[config.data](config)
-    weighted = config.path_weights(config.svi_steps) is not None
-    if weighted and config.method == "sa_vae" and config.hvp == "authors":
-        raise UserError(f"--bound_weights={config.bound_weights}: --hvp=authors knows only --bound_weights=final")
     for steps in config.steps_by_epoch().values():
         config.path_weights(steps)
 
@@ -71,6 +69,21 @@ def _check_meanings(config: Config) -> None:
                 f"--{field.name}={value}: has a meaning for --data={' and '.join(kinds)} alone, not "
                 f"--data={config.data}"
             )
+
+
+def _check_shortened(config: Config) -> None:
+    """Checks what does not go with a refinement of which not every step, or not truly, is differentiated."""
+    all_steps = {"svi_patience": 0, "reverse_steps": -1}
+    shorter = [
+        f"--{name}={getattr(config, name)}" for name, value in all_steps.items() if getattr(config, name) != value
+    ]
+    authors = ["--hvp=authors"] if config.hvp == "authors" else []
+    if authors and shorter:
+        raise UserError(f"{shorter[0]}: --hvp=authors goes through every step")
+    weighted = config.method == "sa_vae" and config.path_weights(config.svi_steps) is not None
+    for other in authors + shorter:
+        if weighted:
+            raise UserError(f"--bound_weights={config.bound_weights}: {other} knows only --bound_weights=final")
 
 
 def _check_synthetic(config: Config) -> None:

@@ -158,6 +158,9 @@ class Config:
     svi_steps_schedule: str = _option(
         "", "Later numbers of refinement steps, epoch:steps,...: '10:10,15:5' takes 10 from epoch 10, 5 from 15 on."
     )
+    svi_patience: int = _option(
+        0, "Refine an example no further once so many steps in a row found no lower bound; 0: take all steps.", low=0
+    )
     svi_init: str = _option("zero", "Start of the refinement for --method=svi.", choices=("zero", "random"))
     svi_rate_mean: float = _option(
         0.02, "Refinement rate of the mean, for one example's bound: the paper's divided by its batch size.", low=0
@@ -170,6 +173,10 @@ class Config:
         choices=SCOPES,
     )  # fmt: skip
     hvp: str = _option("exact", "Hessian-vector products of the reverse pass.", choices=PRODUCTS)
+    reverse_steps: int = _option(
+        -1, "Steps, counted back from the last, that are differentiated; the gradients of those before count as "
+        "constants. 0: straight through; -1: all.", low=-1,
+    )  # fmt: skip
     hvp_clip_norm: float = _option(0.0, "Largest norm before and after each product; 0: no clip.", low=0)
     hvp_step: float = _option(0.0, "Relative step of --hvp=finite_difference; 0: by the float type.", low=0)
     bound_weights: str = _option(
@@ -261,6 +268,8 @@ class Config:
             clip_scope="batch" if self.hvp == "authors" else self.svi_clip_scope,
             product=self.hvp,
             finite_difference_step=self.hvp_step or None,
+            patience=self.svi_patience or None,
+            reverse_steps=None if self.reverse_steps < 0 else self.reverse_steps,
         )
 
     def differing(self, other: Config) -> list[str]:

@@ -34,6 +34,7 @@ class Inferred(NamedTuple):
     Attributes:
       initial, refined: posteriors before and after the refinement; None without latent variable.
       path: the posterior before each refinement step and after the last, parts [K + 1, batch, latent].
+      steps: int32 [batch], refinement steps that each example took.
       context: what the decoder reads besides z.
       bound: function (posterior, context, draw) -> [batch] with KL weight one.
       final_draw: the draw under which bounds are reported.
@@ -42,6 +43,7 @@ class Inferred(NamedTuple):
     initial: Posterior | None
     refined: Posterior | None
     path: Posterior | None
+    steps: tf.Tensor | None
     context: Any
     bound: Bound
     final_draw: Draw
@@ -238,12 +240,12 @@ class LatentVariableModel(keras.Model):
         # One draw more than steps: its noise is the random start.
         draws, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.stack([seed, 0]))
         if not self.method.latent:
-            return Inferred(None, None, None, context, bound, final_draw)
+            return Inferred(None, None, None, None, context, bound, final_draw)
         start = svi_init or ("encoder" if self.encoder else self.svi_init)
         initial = self.initial_posterior(batch["x"], start, draws.noise[0], training=False)
         step_draws = tf.nest.map_structure(lambda t: t[1:], draws)
         refined = refine(bound, initial, context, step_draws, self.evaluation_settings)
-        return Inferred(initial, refined.posterior, refined.path, context, bound, final_draw)
+        return Inferred(initial, refined.posterior, refined.path, refined.steps, context, bound, final_draw)
 
     @property
     def evaluation_settings(self) -> RefinementSettings:

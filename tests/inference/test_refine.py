@@ -119,6 +119,52 @@ def test_losses_of_the_path_and_of_the_bounds_along_it(loss, clip, product):
     assert toy.relative_error(expected, toy.derivative(toy.unrolled, problem, refinement)) > 0.1
 
 
+@pytest.mark.parametrize("product", ["exact", "finite_difference"])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "shortened",
+    [{"patience": 1}, {"patience": 2}, *({"reverse_steps": m} for m in (0, 1, 3, 5, 9))]
+    + [{"patience": 1, "reverse_steps": 1}, {"patience": 2, "reverse_steps": 2}],
+    ids=str,
+)
+@pytest.mark.parametrize("loss", [toy.final_loss, path_loss])
+def test_shortened_refinements_are_those_of_the_unrolled_loop(loss, shortened, momentum, product):
+    problem = toy.make(5, dropout_rate=0.3)
+    refinement = RefinementSettings(**RATES, clip_norm=1.0, momentum=momentum, product=product, **shortened)
+    arguments = problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), problem.step_draws, refinement
+    refined, expected = refine(*arguments), toy.unrolled(*arguments)
+    assert toy.relative_error(refined.path, expected.path) < 1e-13
+    np.testing.assert_array_equal(refined.steps, expected.steps)
+    if "patience" in shortened:
+        assert len(set(refined.steps.numpy())) > 1  # Otherwise this would say little.
+    tolerance = EXACT if product == "exact" else 1e-5  # Error of a central difference.
+    expected = toy.derivative(toy.unrolled, problem, refinement, loss)
+    assert toy.relative_error(toy.derivative(refine, problem, refinement, loss), expected) < tolerance
+
+
+def test_all_steps_differentiated_are_the_true_derivative_and_none_goes_straight_through():
+    problem = toy.make(5)
+    whole = toy.derivative(refine, problem, RefinementSettings(**RATES))
+    same = toy.derivative(refine, problem, RefinementSettings(**RATES, reverse_steps=5))
+    assert toy.relative_error(same, whole) < 1e-14
+    refined = refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), problem.step_draws,
+                     RefinementSettings(**RATES))  # fmt: skip
+    with tf.GradientTape() as tape:
+        tape.watch(refined.posterior)
+        loss = toy.final_loss(problem, refined, problem.decoder.prepare(problem.tokens))
+    straight = toy.derivative(refine, problem, RefinementSettings(**RATES, reverse_steps=0))[1:3]
+    assert toy.relative_error(straight, list(tape.gradient(loss, refined.posterior))) < 1e-14
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_shortened_in_a_graph(compiled):
+    problem = toy.make(5, dtype=tf.float32)
+    refinement = RefinementSettings(**RATES, patience=1, reverse_steps=2)
+    in_graph = tf.function(lambda: toy.derivative(refine, problem, refinement), jit_compile=compiled)
+    expected = toy.derivative(refine, problem, refinement)
+    assert toy.relative_error(in_graph(), expected) < 3e-5  # Rounding, a few hundred times 6e-8.
+
+
 def test_path_and_bounds_are_those_of_the_unrolled_loop():
     problem = toy.make(5, dropout_rate=0.3)
     context = problem.decoder.prepare(problem.tokens)
@@ -549,6 +595,9 @@ def test_integers_and_nests_pass_through_context_and_draws():
         ({"clip_norm": float("nan")}, "clip_norm=nan: expected a positive number, or None"),
         ({"product_clip_norm": -1.0}, r"product_clip_norm=-1\.0: expected a positive number, or None"),
         ({"finite_difference_step": 0}, "finite_difference_step=0: expected a positive number, or None"),
+        ({"patience": 0}, "patience=0: expected a number of at least 1, or None"),
+        ({"reverse_steps": -1}, "reverse_steps=-1: expected a number of at least 0, or None"),
+        ({"product": "authors", "clip_scope": "batch", "patience": 2}, "product='authors' goes through every step"),
         ({"product": "magic"}, "product='magic': expected one of exact, finite_difference, authors"),
         ({"clip_scope": "word"}, "clip_scope='word': expected one of example, batch"),
         ({"product": "authors"}, "product='authors' .* needs clip_scope='batch'"),

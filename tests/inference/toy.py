@@ -89,21 +89,44 @@ def unrolled(bound: Bound, initial: Posterior, context, draws: Draw, settings: R
     mean, log_variance = initial
     mean_velocity, log_variance_velocity = tf.zeros_like(mean), tf.zeros_like(mean)
     means, log_variances, bounds = [mean], [log_variance], []
+    taken = np.zeros(mean.shape[0], np.int32)
+    last = unrolled_steps(bound, initial, context, draws, settings) if settings.reverse_steps is not None else taken
     for k in range(draws.noise.shape[0]):
         with tf.GradientTape() as tape:
             tape.watch([mean, log_variance])
             value = bound(Posterior(mean, log_variance), context, Draw(draws.noise[k], draws.seed[k]))
         mean_gradient, log_variance_gradient = tape.gradient(value, [mean, log_variance])
+        if settings.reverse_steps is not None:
+            constant = (k < last - settings.reverse_steps)[:, None]
+            mean_gradient = tf.where(constant, tf.stop_gradient(mean_gradient), mean_gradient)
+            log_variance_gradient = tf.where(constant, tf.stop_gradient(log_variance_gradient), log_variance_gradient)
         mean_velocity = settings.momentum * mean_velocity - clip(mean_gradient)
         log_variance_velocity = settings.momentum * log_variance_velocity - clip(log_variance_gradient)
+        bounds.append(value)
+        going = np.ones_like(taken)
+        if settings.patience is not None:
+            going = np.array([not has_waited(settings.patience, of_example) for of_example in np.array(bounds).T])
+            mean_velocity = tf.where(going[:, None], mean_velocity, 0)
+            log_variance_velocity = tf.where(going[:, None], log_variance_velocity, 0)
+        taken += going
         mean = mean + settings.step_size_mean * mean_velocity
         log_variance = keep_finite(log_variance + settings.step_size_log_variance * log_variance_velocity)
         means.append(mean)
         log_variances.append(log_variance)
-        bounds.append(value)
     path = Posterior(tf.stack(means), tf.stack(log_variances))
     no_bounds = tf.zeros([0, mean.shape[0]], mean.dtype)
-    return Refined(Posterior(mean, log_variance), path, tf.stack(bounds) if bounds else no_bounds)
+    bounds = tf.stack(bounds) if bounds else no_bounds
+    return Refined(Posterior(mean, log_variance), path, bounds, tf.constant(taken))
+
+
+def unrolled_steps(bound: Bound, initial: Posterior, context, draws: Draw, settings: RefinementSettings) -> np.ndarray:
+    return unrolled(bound, initial, context, draws, dataclasses.replace(settings, reverse_steps=None)).steps.numpy()
+
+
+def has_waited(patience: int, bounds: np.ndarray) -> bool:
+    """Tells whether somewhere along these bounds `patience` in a row were no lower than the lowest before them."""
+    lower = [bounds[k] < min(bounds[:k], default=np.inf) for k in range(len(bounds))]
+    return any(not any(lower[k : k + patience]) for k in range(len(bounds) - patience + 1))
 
 
 def final_loss(problem: Problem, refined: Refined, context) -> tf.Tensor:

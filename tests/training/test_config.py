@@ -219,6 +219,8 @@ def test_lists_of_sizes():
             for name, value in (("hvp", "authors"), ("svi_clip_scope", "batch"))
         ],
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
+        ({"bound_weights": "ends", "svi_patience": 2}, "^--bound_weights=ends: --svi_patience=2 knows only"),
+        ({"hvp": "authors", "reverse_steps": 0}, "^--reverse_steps=0: --hvp=authors goes through every step"),
         ({"data": "image"}, "^--data=image: expected --data_file, or --corpus for a published one$"),
         ({**IMAGE, "units": 7}, "^--units=7: has a meaning for --data=synthetic and text alone, not --data=image$"),
         ({**IMAGE, "corpus": "ptb_mikolov"}, "^--corpus=ptb_mikolov: expected one of omniglot_burda, mnist for --dat"),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sa_vae_tf.errors import TrainingDiverged, UserError
+from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training import train as train_module
 from sa_vae_tf.training.train import train
 from tests import runs
@@ -100,6 +101,18 @@ def test_svi_under_the_oracle_trains_nothing_but_has_a_checkpoint(tmp_path, data
         train(runs.tiny(tmp_path, data_dir, method="svi", generator="oracle"), verbose=0)
     assert "Nothing to train" in caplog.text
     assert runs.numbers(tmp_path / "checkpoints" / "latest") == [0]
+
+
+def test_patience_and_a_shortened_reverse_pass_train_and_evaluate(tmp_path, data_dir):
+    config = runs.tiny(tmp_path / "run", data_dir, svi_steps=6, svi_patience=1, reverse_steps=2, num_epochs=1)
+    results = evaluate(train(config, verbose=0), "validation", iw_samples=0, gap_steps=0)
+    assert 0 < results["svi_steps_taken"] < results["svi_steps"] == 6
+    # With one step, which is the last, one that is differentiated is all.
+    short, whole = (
+        train(runs.tiny(tmp_path / str(m), data_dir, svi_steps=1, reverse_steps=m, num_epochs=1), verbose=0)
+        for m in (1, -1)
+    )
+    assert runs.figures(short.path) == runs.figures(whole.path)
 
 
 def test_other_settings_do_not_touch_the_folder(tmp_path, data_dir):

@@ -1,0 +1,74 @@
+"""How a posterior is refined, and how the refinement is differentiated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from sa_vae_tf.inference.posterior import Posterior
+
+PRODUCTS = ("exact", "finite_difference", "authors")
+SCOPES = ("example", "batch")
+
+
+@dataclasses.dataclass(frozen=True)
+class RefinementSettings:
+    """How a posterior is refined and how the refinement is differentiated.
+
+    Attributes:
+      step_size_mean: learning rate of the mean. It multiplies the gradient of one example's bound, so a rate
+        given for the mean bound over a batch, as in the paper, is to be divided by that batch size.
+      step_size_log_variance: learning rate of the log variance.
+      momentum: share of the velocity kept from step to step, in [0, 1).
+      clip_norm: largest norm of the mean part and of the log-variance part of a step's gradient; None for none.
+        The clip is part of the function that is differentiated.
+      product_clip_norm: largest norm of the derivatives before and after each Hessian-vector product; None for
+        none, which alone gives the true derivative. The product 'authors' uses `clip_norm` instead.
+      clip_scope: 'example', or 'batch' as the authors (see `clipping`).
+      product: 'exact', 'finite_difference' or 'authors' (see `products`).
+      finite_difference_step: see `products.finite_difference`.
+      patience: an example is refined no further once so many steps in a row found no lower bound than its lowest; None
+        for all steps.
+      reverse_steps: steps, counted back from an example's last, that are differentiated. The gradients of those before
+        count as constants, so that with 0 the derivative goes straight through; None for all, the true derivative.
+    """
+
+    step_size_mean: float = 1.0
+    step_size_log_variance: float = 1.0
+    momentum: float = 0.5
+    clip_norm: float | None = None
+    product_clip_norm: float | None = None
+    clip_scope: str = "example"
+    product: str = "exact"
+    finite_difference_step: float | None = None
+    patience: int | None = None
+    reverse_steps: int | None = None
+
+    def __post_init__(self):
+        for name in ("step_size_mean", "step_size_log_variance"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise ValueError(f"{name}={getattr(self, name)}: expected a finite number that is not negative")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1)")
+        for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a positive number, or None")
+        for name, low in (("patience", 1), ("reverse_steps", 0)):
+            if getattr(self, name) is not None and not getattr(self, name) >= low:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a number of at least {low}, or None")
+        if self.clip_scope not in SCOPES:
+            raise ValueError(f"clip_scope={self.clip_scope!r}: expected one of {', '.join(SCOPES)}")
+        if self.product not in PRODUCTS:
+            raise ValueError(f"product={self.product!r}: expected one of {', '.join(PRODUCTS)}")
+        if self.product == "authors" and self.clip_scope != "batch":
+            raise ValueError("product='authors' clips over the batch: it needs clip_scope='batch'")
+        if self.product == "authors" and not self.differentiates_every_step:
+            raise ValueError("product='authors' goes through every step: it needs patience=None, reverse_steps=None")
+
+    @property
+    def step_sizes(self) -> Posterior:
+        return Posterior(self.step_size_mean, self.step_size_log_variance)
+
+    @property
+    def differentiates_every_step(self) -> bool:
+        return self.patience is None and self.reverse_steps is None
