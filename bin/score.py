@@ -55,6 +55,8 @@ BATCHES_AT_ONCE = 16
 MAX_BYTES = 65_536
 KEPT_BYTES = 1_000
 REPORTED_ERRORS = 5
+# How a .npy begins.
+ARRAY = b"\x93NUMPY"
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 
@@ -94,7 +96,7 @@ def main(argv: list[str]) -> None:
     except WrongInput as error:
         fail(str(error), WRONG_INPUT)
     except KeyboardInterrupt:
-        fail("interrupted; the same command goes on", INTERRUPTED)
+        end("interrupted; the same command goes on", INTERRUPTED)
     except OSError as error:
         fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}; the same command goes on", FAILED)
 
@@ -166,6 +168,8 @@ def open_lines(about: dict[str, Any]) -> Iterator[Source]:
     with file:
         on_disk = getattr(file, "fileobj", None) or file  # Of a .gz, the file as it lies there.
         size = os.fstat(on_disk.fileno()).st_size
+        if os.pread(on_disk.fileno(), len(ARRAY), 0) == ARRAY:
+            raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
         lines = read_lines(file, about["max_length"])
         yield Source("line", lines, lambda: on_disk.tell() / size, lambda texts, places: texts)
 
@@ -243,8 +247,8 @@ def open_array() -> np.ndarray:
         array = np.load(INPUT.value, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise WrongInput(f"--input={INPUT.value}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError) as error:
-        raise WrongInput(f"--input={INPUT.value}: expected a .npy with an array of numbers ({error})") from None
+    except (ValueError, EOFError):
+        raise WrongInput(f"--input={INPUT.value}: a model of images scores a .npy with an array of numbers") from None
     if not isinstance(array, np.ndarray):
         raise WrongInput(f"--input={INPUT.value}: holds several arrays; expected a .npy, which has one")
     return array
@@ -373,7 +377,11 @@ def parse(argv: list[str]) -> list[str]:
 
 
 def fail(message: str, status: int) -> NoReturn:
-    print(f"score.py: error: {' '.join(message.split())}", file=sys.stderr)
+    end(f"error: {message}", status)
+
+
+def end(message: str, status: int) -> NoReturn:
+    print(f"score.py: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)
 
 

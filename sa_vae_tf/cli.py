@@ -12,12 +12,14 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError
+from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError, WorkerLost
 from sa_vae_tf.messages import program, set_up_logging
 
 WRONG_FLAGS = 2
 FAILED = 1
 DIVERGED = 3
+# By sysexits.h: to try again may help.
+LOST = 75
 INTERRUPTED = 130
 
 _STANDARD_ERROR = os.dup(2)
@@ -34,7 +36,7 @@ def _without_standard_error() -> Iterator[None]:
 
 
 def _interrupted_at_start(number, frame) -> NoReturn:
-    os.write(_STANDARD_ERROR, f"{program()}: error: interrupted\n".encode())
+    os.write(_STANDARD_ERROR, f"{program()}: interrupted\n".encode())
     os._exit(INTERRUPTED)
 
 
@@ -55,8 +57,9 @@ with _without_standard_error():
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
-    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 130 interrupted, 143 terminated, 1 anything
-    else. Errors that are the user's to mend are one line on standard error; nothing written before is lost.
+    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 75 another worker lost, 130 interrupted, 143
+    terminated, 1 anything else. Errors that are the user's to mend are one line on standard error; nothing written
+    before is lost.
     """
 
     def guarded(argv: Sequence[str]) -> None:
@@ -67,10 +70,12 @@ def run(main: Callable[[], None]) -> None:
             main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)
+        except WorkerLost as error:
+            _fail(str(error), LOST)
         except Interrupted as error:
-            _fail(str(error), error.status)
+            _end(str(error), error.status)
         except KeyboardInterrupt:
-            _fail("interrupted", INTERRUPTED)
+            _end("interrupted", INTERRUPTED)
         except Exception as error:
             if _is_disk_full(error):
                 message = "the disk is full; what was written before is whole: free some space, give the same command"
@@ -156,5 +161,9 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"{program()}: error: {' '.join(message.split())}", file=sys.stderr)
+    _end(f"error: {message}", status)
+
+
+def _end(message: str, status: int) -> NoReturn:
+    print(f"{program()}: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

@@ -14,6 +14,10 @@ class TrainingDiverged(RuntimeError):
     """Training ended because too many steps were not finite."""
 
 
+class WorkerLost(RuntimeError):
+    """Training ended because another worker has gone."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A signal has ended what a script was doing.
 

@@ -54,17 +54,20 @@ class Launcher:
         )
         self.outputs: dict[int, tempfile.TemporaryDirectory] = {}
 
-    def start(self, script: str | Path, *arguments: str, largest_file: int | None = None) -> int:
+    def start(
+        self, script: str | Path, *arguments: str, largest_file: int | None = None, environment: dict | None = None
+    ) -> int:
         """Starts a script and returns its process number.
 
         Args:
           script: path, relative to the repository.
           *arguments: of its command line.
           largest_file: bytes to which a file may grow; beyond, writing fails as on a full disk.
+          environment: variables beside those of this process.
         """
         output = tempfile.TemporaryDirectory()
         argv = [str(ROOT / script), *arguments]
-        process = self._ask(argv=argv, output=output.name, largest_file=largest_file)
+        process = self._ask(argv=argv, output=output.name, largest_file=largest_file, environment=environment)
         self.outputs[process] = output
         return process
 
@@ -104,8 +107,9 @@ def serve() -> None:
         print(answer, flush=True)
 
 
-def become(argv: list[str], output: str, largest_file: int | None) -> None:
+def become(argv: list[str], output: str, largest_file: int | None, environment: dict | None) -> None:
     """Makes this process a script."""
+    os.environ.update(environment or {})
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, path in enumerate((os.devnull, f"{output}/out", f"{output}/err")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), descriptor)

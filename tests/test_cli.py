@@ -47,7 +47,6 @@ def test_done(run):
         ("raise UserError('--seed=x: expected y')", 2, "--seed=x: expected y"),
         ("raise UserError('first\\n  second')", 2, "first second"),
         ("raise TrainingDiverged('21 steps were skipped')", 3, "21 steps were skipped"),
-        ("raise KeyboardInterrupt", 130, "interrupted"),
         ("raise OSError(errno.ENOSPC, 'No space')", 1, FULL),
         ("raise OSError(errno.EDQUOT, 'Quota', 'a/file')", 1, FULL),
         ("raise OSError(errno.EFBIG, 'Too large')", 1, FULL),
@@ -60,6 +59,10 @@ def test_done(run):
 )
 def test_what_the_user_can_mend_is_one_line(run, code, status, line):
     assert run(f"--code={code}") == (status, "", f"some_script.py: error: {line}\n")
+
+
+def test_an_interrupted_program_says_so(run):
+    assert run("--code=raise KeyboardInterrupt") == (130, "", "some_script.py: interrupted\n")
 
 
 @pytest.mark.parametrize(
@@ -98,5 +101,5 @@ def test_interrupted_while_it_imports(ignored, tmp_path):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    assert process.communicate()[1] == ("" if ignored else "some_script.py: error: interrupted\n")
+    assert process.communicate()[1] == ("" if ignored else "some_script.py: interrupted\n")
     assert process.returncode == (0 if ignored else 130)

@@ -103,8 +103,9 @@ def _notes(
         notes.append("triangles over the upper edge: above the scale (open: initial)")
     warming = [e["epoch"] for epochs in runs.values() for e in epochs if "epoch" in e and e.get(KL_WEIGHT, 1) < 1]
     if warming:
+        ended = max(warming) < max(e["epoch"] for epochs in runs.values() for e in epochs if "epoch" in e)
         notes.append(
-            f"KL warm-up to epoch {max(warming) + 1}: "
+            f"KL warm-up {f'to epoch {max(warming) + 1}' if ended else 'in all epochs'}: "
             "training counts the KL for less than the bound does, which may rise"
         )
     return notes

@@ -125,7 +125,7 @@ def draw_landscape(
         fontsize=9,
         title=f"contours: nats above the optimum's bound of {whole.optimum_bound:.2f} nats"
         + ("; " if near is not None else "\n")
-        + "open circle: initial posterior, filled circle: refined",
+        + "open circle: initial posterior, filled circle: the last",
         title_fontsize=8,
     )
     numbers = {

@@ -36,6 +36,7 @@ class ResNetEncoder(keras.Model):
       height, width: of the images, each at least 2 to the power of the number of blocks.
       latent_dim: dimensions of z.
       channels: of each block's convolutions, from the first block to the last.
+      synchronized: whether batch normalisation takes the moments over all replicas of a `tf.distribute` strategy.
       seed: of the initial weights.
       dtype: float type of the weights.
 
@@ -49,6 +50,7 @@ class ResNetEncoder(keras.Model):
         width: int,
         latent_dim: int,
         channels: Sequence[int] = (64, 64, 64),
+        synchronized: bool = False,
         seed: int = 0,
         dtype: str = "float32",
     ):
@@ -75,7 +77,9 @@ class ResNetEncoder(keras.Model):
 
         def normalisation(name):
             # PyTorch's defaults.
-            layer = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype=dtype, name=name)
+            layer = keras.layers.BatchNormalization(
+                momentum=0.9, epsilon=1e-5, synchronized=synchronized, dtype=dtype, name=name
+            )
             layer.build([None, None, None, outputs])
             return layer
 

@@ -13,6 +13,7 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.parts import words_at_once
+from sa_vae_tf.training.replicas import Replicas
 from sa_vae_tf.training.schedules import kl_weight
 from sa_vae_tf.training.tasks import TASKS
 
@@ -35,16 +36,38 @@ def select_device(config: Config) -> None:
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 
-def build_model(config: Config, vocabulary: Vocabulary | None = None, steps_per_epoch: int = 1) -> LatentVariableModel:
+def build_model(
+    config: Config,
+    vocabulary: Vocabulary | None = None,
+    steps_per_epoch: int = 1,
+    strategy: tf.distribute.Strategy | None = None,
+) -> LatentVariableModel:
     """Returns the compiled model of these settings with its initial weights.
 
     Args:
       config: settings.
       vocabulary: of text.
       steps_per_epoch: batches in an epoch, for the schedules of training that are given in epochs.
+      strategy: that spreads each batch over several devices; None for one.
     """
+
+    def make() -> LatentVariableModel:
+        return _model(config, vocabulary, steps_per_epoch)
+
+    model = make()
+    kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
+    optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
+    # What is spread is compiled device by device.
+    model.compile(optimizer=optimizer, jit_compile=config.compiles and strategy is None)
+    optimizer.build(model.trainable_variables)
+    if strategy:
+        model.replicas = Replicas(strategy, model, make, config.compiles and TASKS[config.data].compiled_replicas)
+    return model
+
+
+def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) -> LatentVariableModel:
     task, method = TASKS[config.data], METHODS[config.method]
-    model = LatentVariableModel(
+    return LatentVariableModel(
         encoder=task.encoder(config, vocabulary) if method.encoder else None,
         decoder=task.decoder(config, vocabulary),
         method=config.method,
@@ -64,11 +87,6 @@ def build_model(config: Config, vocabulary: Vocabulary | None = None, steps_per_
         words_at_once=_words_at_once(config, vocabulary),
         seed=config.seed,
     )
-    kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
-    optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
-    model.compile(optimizer=optimizer, jit_compile=config.compiles)
-    optimizer.build(model.trainable_variables)
-    return model
 
 
 def _words_at_once(config: Config, vocabulary: Vocabulary | None) -> int:

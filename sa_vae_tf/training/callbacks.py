@@ -38,6 +38,18 @@ class RefinementSchedule(keras.callbacks.Callback):
             self.model.set_steps(steps)
 
 
+class EpochCount(keras.callbacks.Callback):
+    """Lets the progress bar count the epochs of the run, not those of one of its calls of `fit`."""
+
+    def __init__(self, epochs: int):
+        super().__init__()
+        self.epochs = epochs
+
+    def set_params(self, params):
+        params["epochs"] = self.epochs  # The bar, which is told after this callback, is given the same dict.
+        super().set_params(params)
+
+
 class SkippedSteps(keras.callbacks.Callback):
     """Ends training after too many steps whose gradient was not finite or was huge.
 

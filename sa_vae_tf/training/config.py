@@ -16,7 +16,7 @@ from sa_vae_tf.training.checks import CORPORA, check
 # step computes.
 FREE_TO_CHANGE = (
     "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
-    "checkpoint_steps", "log_steps",
+    "checkpoint_steps", "log_steps", "strategy", "replicas",
 )  # fmt: skip
 
 
@@ -57,6 +57,13 @@ class Config:
     checkpoint_steps: int = _option(0, "Steps between checkpoints within an epoch; 0: by minutes alone.", low=0)
     log_steps: int = _option(20, "Steps between TensorBoard points within an epoch.", low=1)
     device: str = _option("auto", "auto uses a GPU where there is one.", choices=("auto", "cpu", "gpu"))
+    strategy: str = _option(
+        "none", "Spread each batch over the GPUs of this machine (mirrored) or over the workers of TF_CONFIG.",
+        choices=("none", "mirrored", "multi_worker"),
+    )  # fmt: skip
+    replicas: int = _option(
+        0, "Devices of --strategy=mirrored: GPUs, 0 for all; without one, logical devices of the CPU.", low=0
+    )
     jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA.")
     deterministic: bool = _option(
         False, "Ask for kernels that give the same bits in every run; turns XLA off. On CPU, XLA's do so already."
@@ -275,7 +282,7 @@ class Config:
     def differing(self, other: Config) -> list[str]:
         """Returns a description of each setting that keeps `other` from going on with a run of this one."""
         return [
-            f"--{field.name} is {getattr(self, field.name)} there and {getattr(other, field.name)} here"
+            f"--{field.name} is {getattr(self, field.name)!r} there and {getattr(other, field.name)!r} here"
             for field in dataclasses.fields(self)
             if field.name not in FREE_TO_CHANGE and getattr(self, field.name) != getattr(other, field.name)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -26,6 +26,7 @@ from sa_vae_tf.inference import (
 )
 from sa_vae_tf.training.metrics import ActiveUnits, MeanPerDimension
 from sa_vae_tf.training.parts import mean_over_parts, number_of_parts
+from sa_vae_tf.training.replicas import Replicas
 
 
 class Inferred(NamedTuple):
@@ -101,15 +102,19 @@ class LatentVariableModel(keras.Model):
         names = ["loss", "nll_bound"]
         if self.method.latent:
             names += ["reconstruction", "kl", "initial_bound"]
-        self.means = {name: keras.metrics.Mean(name) for name in names}
+        self.shown = {name: keras.metrics.Mean(name) for name in names}
         self.gradient_norm = keras.metrics.Mean("gradient_norm")
         self.active_units = ActiveUnits(latent_dim, name="active_units")
         self.kl_per_dimension = MeanPerDimension(latent_dim, name="kl_per_dimension")
+        # Where a batch is spread over several devices; None for one.
+        self.replicas: Replicas | None = None
         self.built = True
 
     def set_steps(self, steps: int) -> None:
         """Changes the number of refinement steps; the next step is compiled anew."""
         self.steps = steps
+        if self.replicas:
+            self.replicas.trace_anew()
         self.make_train_function(force=True)
         self.make_test_function(force=True)
 
@@ -131,14 +136,15 @@ class LatentVariableModel(keras.Model):
         # What the encoder moves beside training, the averages of batch normalisation.
         moving = self.encoder.non_trainable_weights if self.encoder else []
         before = [tf.identity(variable.value) for variable in moving]
-        figures, gradients = self._figures_and_gradients(batch)
+        means = self.replicas.means(batch) if self.replicas else self.means(*self.draws(batch))
+        figures, gradients = dict(zip(self._names(), means, strict=False)), means[len(self._names()) :]
         norm = tf.linalg.global_norm(gradients)
 
         def learn():
             self.optimizer.apply(gradients, self.trainable_variables)
             self.gradient_norm.update_state(norm)
             for name, value in figures.items():
-                self.means[name].update_state(value, tf.shape(batch["index"])[0] if name != "loss" else None)
+                self.shown[name].update_state(value, tf.shape(batch["index"])[0] if name != "loss" else None)
             return tf.constant(0, tf.int64)
 
         def skip():
@@ -149,34 +155,45 @@ class LatentVariableModel(keras.Model):
         sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
         self.skipped.assign_add(tf.cond(sane, learn, skip))
         self.step.assign_add(1)
-        results = {name: self.means[name].result() for name in figures}
+        results = {name: self.shown[name].result() for name in figures}
         return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
 
-    def _figures_and_gradients(self, batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-        """Returns the means over a batch of what is shown, and the gradient of its loss to the trainable variables."""
-        x, shape = batch["x"], tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
+    def _names(self) -> list[str]:
+        """Returns the names of the figures of a training step."""
+        return [name for name in self.shown if name != "initial_bound"]
+
+    def draws(self, batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Returns a batch with the noise of a training step, [batch, ...] by name, and the seeds of its dropout."""
+        shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
         start_seed, draw_seed, prepare_seed = tf.unstack(
             tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
         )
         start = tf.random.stateless_normal(tf.shape(shape), start_seed)
-        step_draws, final_draw = draw(Posterior(shape, shape), self.steps, draw_seed)
-        if not self.words_at_once:
-            objective, gradients = self._learn(x, start, step_draws, final_draw, prepare_seed)
-            return self._figures(objective), gradients
+        steps, final = draw(Posterior(shape, shape), self.steps, draw_seed)
+        rows = {"x": batch["x"], "start": start, "steps": tf.transpose(steps.noise, [1, 0, 2]), "final": final.noise}
+        return rows, {"steps": steps.seed, "final": final.seed, "prepare": prepare_seed}
 
-        def of_part(part, number):
-            other = tf.stack([0, number])  # Another seed of dropout in each part.
-            steps = Draw(tf.transpose(part["steps"], [1, 0, 2]), step_draws.seed + other)
-            final = Draw(part["final"], final_draw.seed + other)
-            objective, gradients = self._learn(part["x"], part["start"], steps, final, prepare_seed + other)
+    def means(
+        self, rows: Mapping[str, tf.Tensor], seeds: Mapping[str, tf.Tensor], replica: int | tf.Tensor = 0
+    ) -> list[tf.Tensor]:
+        """Returns the means over rows of the figures of a step, then of the gradients to the trainable variables.
+
+        Args:
+          rows, seeds: of `draws`, or some of the rows.
+          replica: number of these rows among the parts that a batch is spread in; each has other dropout.
+        """
+
+        def of_part(part: Mapping[str, tf.Tensor], number: int | tf.Tensor) -> list[tf.Tensor]:
+            own = {name: seed + tf.stack([replica, number]) for name, seed in seeds.items()}
+            steps = Draw(tf.transpose(part["steps"], [1, 0, 2]), own["steps"])
+            final = Draw(part["final"], own["final"])
+            objective, gradients = self._learn(part["x"], part["start"], steps, final, own["prepare"])
             return [*self._figures(objective).values(), *gradients]
 
-        noise = {"start": start, "steps": tf.transpose(step_draws.noise, [1, 0, 2]), "final": final_draw.noise}
-        names = [name for name in self.means if name != "initial_bound"]
-        zeros = [*(tf.zeros([]) for _ in names), *(tf.zeros(v.shape) for v in self.trainable_variables)]
-        parts = number_of_parts(x, self.words_at_once)
-        means = mean_over_parts(of_part, {"x": x, **noise}, parts, zeros)
-        return dict(zip(names, means, strict=False)), means[len(names) :]
+        if not self.words_at_once:
+            return of_part(rows, 0)
+        zeros = [*(tf.zeros([]) for _ in self._names()), *(tf.zeros(v.shape) for v in self.trainable_variables)]
+        return mean_over_parts(of_part, rows, number_of_parts(rows["x"], self.words_at_once), zeros)
 
     def _learn(
         self, x: Any, start: tf.Tensor, step_draws: Draw, final_draw: Draw, prepare_seed: tf.Tensor
@@ -217,7 +234,7 @@ class LatentVariableModel(keras.Model):
 
     def infer(
         self,
-        batch: dict[str, Any],
+        batch: Mapping[str, Any],
         steps: int | tf.Tensor | None = None,
         svi_init: str | None = None,
         seed: int | tf.Tensor = 0,
@@ -252,18 +269,28 @@ class LatentVariableModel(keras.Model):
         """Settings of a refinement that is not differentiated: the authors' product would forbid a prepared context."""
         return dataclasses.replace(self.settings, product="exact")
 
-    def test_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+    def values(self, batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        """Returns what validation wants to know of each example, float32 [batch, ...] by name."""
         inferred = self.infer(batch)
-        value = inferred.bound_at(inferred.refined)
+        bound = {"nll_bound": inferred.bound_at(inferred.refined)}
         if inferred.refined is None:
-            self.means["nll_bound"].update_state(value)
-            return {"nll_bound": self.means["nll_bound"].result()}
-        kl = inferred.refined.kl()
-        self.means["nll_bound"].update_state(value)
-        self.means["reconstruction"].update_state(value - kl)
-        self.means["kl"].update_state(kl)
-        self.means["initial_bound"].update_state(inferred.bound_at(inferred.initial))
-        self.active_units.update_state(inferred.refined.mean)
-        self.kl_per_dimension.update_state(inferred.refined.kl_per_dimension())
-        names = ("nll_bound", "reconstruction", "kl", "initial_bound")
-        return {**{name: self.means[name].result() for name in names}, "active_units": self.active_units.result()}
+            return bound
+        return {
+            **bound,
+            "initial_bound": inferred.bound_at(inferred.initial),
+            "mean": inferred.refined.mean,
+            "kl_per_dimension": inferred.refined.kl_per_dimension(),
+        }
+
+    def test_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        values = self.replicas.values(batch) if self.replicas else self.values(batch)
+        shown = {name: value for name, value in values.items() if name in self.shown}
+        if self.method.latent:
+            shown["kl"] = tf.reduce_sum(values["kl_per_dimension"], -1)
+            shown["reconstruction"] = values["nll_bound"] - shown["kl"]
+            self.active_units.update_state(values["mean"])
+            self.kl_per_dimension.update_state(values["kl_per_dimension"])
+        for name, value in shown.items():
+            self.shown[name].update_state(value)
+        results = {name: self.shown[name].result() for name in shown}
+        return {**results, "active_units": self.active_units.result()} if self.method.latent else results

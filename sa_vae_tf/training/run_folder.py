@@ -24,6 +24,9 @@ from sa_vae_tf.training.flags import from_flagfile, to_flagfile
 
 logger = logging.getLogger(__name__)
 
+# Settings that a message names.
+SHOWN = 5
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all, replacing the one that was there."""
@@ -65,11 +68,15 @@ class RunFolder:
         Raises:
           UserError: if another process trains the run, it has other settings, or the folder cannot be written.
         """
+        if self.path.is_file():
+            raise UserError(f"--{self.flag}={self.path}: is a file; expected a folder, which may be new")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = self._lock = self._lock or self._take_lock()
             differing = self.differing(config)
             if differing:
+                if len(differing) > SHOWN:
+                    differing[SHOWN:] = [f"{len(differing) - SHOWN} more"]
                 raise UserError(
                     f"--{self.flag}={self.path} holds a run with other settings ({'; '.join(differing)}): "
                     f"choose another --{self.flag}, or give the same settings to go on with it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType
@@ -9,6 +10,7 @@ from types import FrameType
 import keras
 
 from sa_vae_tf.errors import Interrupted
+from sa_vae_tf.messages import program
 from sa_vae_tf.training.checkpoints import Checkpoints
 
 
@@ -43,7 +45,16 @@ class StopAtSignals(keras.callbacks.Callback):
         if kind is None and self.received:
             raise Interrupted(self.received, "training had ended")
 
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.received and self.model.replicas:
+            self.model.replicas.stop.assign(1.0)
+
     def on_train_batch_end(self, batch, logs=None):
+        if self.model.replicas:
+            # A signal to one worker ends them all after the same step: one that went on would wait for the others.
+            if not float(self.model.replicas.stopping):
+                return
+            self.received = self.received or signal.SIGTERM
         if not self.received:
             return
         step = int(self.model.step)
@@ -53,14 +64,21 @@ class StopAtSignals(keras.callbacks.Callback):
         self._stop()
 
     def on_test_batch_end(self, batch, logs=None):
-        self._stop()
+        self._stop_between_steps()
 
     def on_epoch_end(self, epoch, logs=None):
-        self._stop()
+        self._stop_between_steps()
+
+    def _stop_between_steps(self) -> None:
+        if not self.model.replicas:
+            self._stop()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self.received:
+            # Not by way of a stream, which may be in the middle of a line.
+            os.write(2, f"\n{program()}: stopping after this step; Ctrl-C stops at once\n".encode())
         self.received = number
 
     def _stop(self, saved: str = "the last checkpoint stands") -> None:

@@ -5,7 +5,8 @@ To add a data set or a model, add a task here; nothing else in training or evalu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,7 @@ class Task(NamedTuple):
         is wanted.
       samples: function (model, vocabulary, validation split) -> function that returns text or images by name, which
         show how far a run has come; None for none.
+      compiled_replicas: whether XLA may compile what a replica computes, which then cannot ask the others for anything.
     """
 
     data: Callable[[Config, Sequence[str], Path | None], Data]
@@ -61,6 +63,19 @@ class Task(NamedTuple):
     decoder: Callable[[Config, Vocabulary | None], keras.Model]
     tokens: Callable[[tf.Tensor], tf.Tensor] | None = None
     samples: Callable[..., Callable[[], Mapping[str, Any]]] | None = None
+    compiled_replicas: bool = True
+
+
+@contextlib.contextmanager
+def _named(config: Config, *flags: str) -> Iterator[None]:
+    """Puts the flag before an error that begins with the file that the flag names."""
+    try:
+        yield
+    except UserError as error:
+        for flag in flags:
+            if getattr(config, flag) and str(error).startswith(f"{getattr(config, flag)}: "):
+                raise UserError(f"--{flag}={error}") from None
+        raise
 
 
 def _latent_dim(config: Config) -> int:
@@ -118,14 +133,15 @@ def _text_data(config: Config, names: Sequence[str], vocabulary_file: Path | Non
         vocab_file = str(vocabulary_file or config.vocab_file)
         if not vocab_file:
             files["train"] = config.train_file  # The vocabulary is made from it.
-        corpus = prepare_files(
-            *(files.get(name, "") for name in flags),
-            vocab_file=vocab_file,
-            vocab_size=config.vocab_size,
-            min_count=config.min_count,
-            max_length=config.max_length,
-            data_dir=config.data_dir or None,
-        )
+        with _named(config, *flags.values(), "vocab_file"):
+            corpus = prepare_files(
+                *(files.get(name, "") for name in flags),
+                vocab_file=vocab_file,
+                vocab_size=config.vocab_size,
+                min_count=config.min_count,
+                max_length=config.max_length,
+                data_dir=config.data_dir or None,
+            )
     else:
         corpus = prepare_published(
             config.corpus,
@@ -190,11 +206,13 @@ def _image_data(config: Config, names: Sequence[str], vocabulary_file: Path | No
     size, data_dir = (config.image_height, config.image_width), config.data_dir or None
     images = {}
     if config.test_file and "test" in names:
-        own = file_images(config.test_file, *size, data_dir)
+        with _named(config, "test_file"):
+            own = file_images(config.test_file, *size, data_dir)
         images["test"] = own.get("test", own["train"])
     if set(names) - images.keys():
         if config.data_file:
-            corpus = file_images(config.data_file, *size, data_dir)
+            with _named(config, "data_file"):
+                corpus = file_images(config.data_file, *size, data_dir)
         else:
             corpus = published_images(config.corpus, data_dir, config.manual_dir)
         images = corpus | images
@@ -209,6 +227,7 @@ def _image_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model
         config.image_width,
         config.latent_dim,
         config.sizes("encoder_channels"),
+        synchronized=config.strategy != "none",
         seed=2 * config.seed,
     )
 
@@ -234,6 +253,7 @@ TASKS = {
         _image_encoder,
         _image_decoder,
         samples=lambda model, vocabulary, validation: ImageSamples(model, validation),
+        compiled_replicas=False,  # because of batch normalisation
     ),
 }
 

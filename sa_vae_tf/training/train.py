@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
+import tempfile
 
 import keras
+import tensorflow as tf
 
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
-from sa_vae_tf.errors import UserError
+from sa_vae_tf.errors import UserError, WorkerLost
 from sa_vae_tf.training.build import build_model, select_device
 from sa_vae_tf.training.callbacks import (
+    EpochCount,
     EpochFigures,
     RefinementSchedule,
     SaveCheckpoints,
@@ -24,6 +27,7 @@ from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 from sa_vae_tf.training.stopping import StopAtSignals
+from sa_vae_tf.training.strategies import make_strategy, worker_index
 from sa_vae_tf.training.tasks import TASKS
 
 logger = logging.getLogger(__name__)
@@ -42,30 +46,47 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
       UserError: if a setting or the folder is at fault.
       TrainingDiverged: if too many steps were not finite.
       Interrupted: if SIGINT or SIGTERM came.
+      WorkerLost: if another worker has gone.
     """
     select_device(config)
+    strategy = make_strategy(config)
     keras.utils.set_random_seed(config.seed)
-    run = RunFolder(config.run_dir or config.default_run_dir)
-    run.open_for_training(config)
-    try:
-        _train(run, config, verbose)
-    finally:
-        run.close()
-    return run
+    with tempfile.TemporaryDirectory() as unread:
+        # Worker 0 writes. All others do as it does, into a folder that nobody reads.
+        writes = config.strategy != "multi_worker" or worker_index() == 0
+        path = config.run_dir or config.default_run_dir
+        run = RunFolder(path if writes else unread)
+        run.open_for_training(config)
+        try:
+            _train(run, config, strategy, verbose if writes else 0)
+        except tf.errors.OpError as error:
+            if config.strategy != "multi_worker":
+                raise
+            raise WorkerLost(
+                f"a worker was lost ({type(error).__name__}); the same command on every worker goes on from the last "
+                "checkpoint"
+            ) from error
+        finally:
+            run.close()
+    return RunFolder(path)
 
 
-def _train(run: RunFolder, config: Config, verbose: int | None) -> None:
+def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | None, verbose: int | None) -> None:
     task = TASKS[config.data]
     data = task.data(config, ("train", "validation"), None)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
-    model = build_model(config, data.vocabulary, steps_per_epoch)
+    model = build_model(config, data.vocabulary, steps_per_epoch, strategy)
     rule = LearningRateRule(
         config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate, steps_per_epoch
     )
     checkpoints = Checkpoints(run, model, {"best_bound": rule.best, "decaying": rule.decaying})
     resumed = checkpoints.restore_latest()
+    if not resumed and config.encoder_init:
+        start_encoder(model, config, data.vocabulary)
+    if model.replicas:
+        model.replicas.begin_alike(list(checkpoints.training.values()))
     if resumed:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
 
@@ -77,13 +98,12 @@ def _train(run: RunFolder, config: Config, verbose: int | None) -> None:
         logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
         last = 0
     if not resumed:
-        if config.encoder_init:
-            start_encoder(model, config, data.vocabulary)
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
     samples = task.samples(model, data.vocabulary, validation) if task.samples else dict
     callbacks = [
+        EpochCount(-(-last // steps_per_epoch)),
         RefinementSchedule(config.steps_at),
         rule,
         SkippedSteps(config.max_skipped_steps, checkpoints),

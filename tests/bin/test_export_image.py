@@ -134,8 +134,8 @@ def test_saved_model_cli(launcher, model, tmp_path):
         (np.zeros([3, 6, 8]), "float64 of shape 3 x 6 x 8; expected numbers, images x 8 x 6"),
         (np.zeros([3, 8, 6, 2]), "float64 of shape 3 x 8 x 6 x 2; expected numbers, images x 8 x 6"),
         (np.full([3, 8, 6], "x"), "<U1 of shape 3 x 8 x 6; expected numbers, images x 8 x 6"),
-        (np.full([3, 8, 6], None), "expected a .npy with an array of numbers ("),
-        (None, "expected a .npy with an array of numbers ("),
+        (np.full([3, 8, 6], None), "a model of images scores a .npy with an array of numbers"),
+        (None, "a model of images scores a .npy with an array of numbers"),
     ],
     ids=["turned", "channels", "text", "objects", "lines"],
 )

@@ -59,7 +59,7 @@ def test_interrupted(data_dir, tmp_path):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     lines = process.communicate()[1].splitlines()
-    assert lines[-1] == "reproduce.py: error: interrupted"
+    assert lines[-1] == "reproduce.py: interrupted"
     assert all(line.startswith("reproduce.py: INFO: ") for line in lines[:-1])
     assert process.returncode == 130
 

@@ -32,7 +32,7 @@ def main() -> None:
     step = tf.function(model.train_step, autograph=False, jit_compile=True)
     losses = []
     for _ in range(2):
-        model.means["loss"].reset_state()
+        model.shown["loss"].reset_state()
         losses.append(float(step(batch)["loss"]))
     # Not ru_maxrss, which a process inherits from the one that started it.
     peak = re.findall(r"VmHWM:\s*(\d+) kB", pathlib.Path("/proc/self/status").read_text())[0]

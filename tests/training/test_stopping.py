@@ -16,7 +16,7 @@ STEPS_PER_EPOCH = 4
 @pytest.fixture
 def stop():
     """The callback, beside a list of the steps that were saved."""
-    model = SimpleNamespace(step=0)
+    model = SimpleNamespace(step=0, replicas=None)
     saved: list[int] = []
     callback = StopAtSignals(SimpleNamespace(save=lambda: saved.append(model.step)), STEPS_PER_EPOCH)
     callback.set_model(model)

@@ -1,0 +1,138 @@
+"""A batch spread over devices, of this machine and of others: each takes some of its rows, all get what comes of it.
+
+The variables that are trained are plain ones. Every worker has its own, begins with those of worker 0 and makes the
+same steps, since all get the same gradients, to the bit; every further device of a worker has a copy of the models,
+which is brought up to date before each step. What TensorFlow's strategies do here is to run and to add up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from sa_vae_tf.training.model import LatentVariableModel
+
+Rows = Mapping[str, tf.Tensor]
+
+
+class Replicas:
+    """The devices that a model computes on.
+
+    Args:
+      strategy: a mirrored one, of one worker or of several.
+      model: that is trained.
+      copy: makes another model of the same settings.
+      jit_compile: whether XLA compiles what a device computes.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        model: LatentVariableModel,
+        copy: Callable[[], LatentVariableModel],
+        jit_compile: bool,
+    ):
+        self.strategy, self.jit_compile = strategy, jit_compile
+        self.models = [model]
+        for device in strategy.extended.worker_devices[1:]:
+            with tf.device(device):
+                self.models.append(copy())
+        # Set to 1, it makes every worker stop after the same step: `stopping` is then 1 everywhere.
+        self.stop = tf.Variable(0.0, trainable=False)
+        self.stopping = tf.Variable(0.0, trainable=False)
+        self.trace_anew()
+
+    def trace_anew(self) -> None:
+        """Forgets what was compiled, for another number of refinement steps."""
+        for copy in self.models[1:]:
+            copy.steps = self.models[0].steps
+        self._draws = self._compiled(self.models[0].draws)
+        self._means = [self._compiled(model.means) for model in self.models]
+        self._values = [self._compiled(model.values) for model in self.models]
+
+    def _compiled(self, function: Callable) -> Callable:
+        # Where nothing is compiled, batch normalisation may ask the other replicas for their moments.
+        return tf.function(function, autograph=False, jit_compile=True) if self.jit_compile else function
+
+    def means(self, batch: Rows) -> Sequence[tf.Tensor]:
+        """Returns what `LatentVariableModel.means` does, of the whole batch."""
+        rows, seeds = self._draws(batch)
+        count = self.strategy.num_replicas_in_sync
+
+        def replica():
+            context, local = self._here()
+            part, _, number = self._part(rows)
+            own = self._means[local](part, seeds, number)
+            return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop / count])
+
+        *means, stop = self._run(replica)
+        self.stopping.assign(tf.math.ceil(stop))
+        return means
+
+    def values(self, batch: Rows) -> dict[str, tf.Tensor]:
+        """Returns what `LatentVariableModel.values` does, of the whole batch."""
+        names: list[str] = []
+        size = tf.shape(batch["index"])[0]
+
+        def replica():
+            context, local = self._here()
+            part, parts, number = self._part(batch)
+            own = self._values[local](part)
+            names[:] = own
+            before = number * (size // parts)
+            share = tf.cast(parts, tf.float32) / self.strategy.num_replicas_in_sync
+            whole = []
+            for value in own.values():
+                around = [[before, size - before - tf.shape(value)[0]], *([[0, 0]] * (len(value.shape) - 1))]
+                whole.append(share * tf.pad(value, around))
+            return context.all_reduce(tf.distribute.ReduceOp.SUM, whole)
+
+        whole = self._run(replica)
+        return dict(zip(names, whole, strict=True))
+
+    def begin_alike(self, variables: Sequence[tf.Variable]) -> None:
+        """Gives these variables in every worker the values that they have in worker 0."""
+
+        @tf.function(autograph=False)
+        def of_first() -> Sequence[tf.Tensor]:
+            def replica():
+                context = tf.distribute.get_replica_context()
+                first = tf.equal(context.replica_id_in_sync_group, 0)
+                # In float64, which holds every number of the other types.
+                own = [tf.where(first, tf.cast(variable, tf.float64), 0.0) for variable in variables]
+                return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
+
+            return self._run(replica, update=False)
+
+        for variable, value in zip(variables, of_first(), strict=True):
+            variable.assign(tf.cast(value, variable.dtype))
+
+    def _run(self, replica: Callable, update: bool = True) -> Sequence[tf.Tensor]:
+        first, *others = self.models
+        for copy in others if update else ():
+            for own, variable in zip([first.step, *first.weights], [copy.step, *copy.weights], strict=True):
+                variable.assign(tf.convert_to_tensor(own))
+        return [self.strategy.experimental_local_results(value)[0] for value in self.strategy.run(replica)]
+
+    def _here(self) -> tuple[Any, int]:
+        """Returns the context of this replica, and its number among those of this worker."""
+        context = tf.distribute.get_replica_context()
+        # Replicas are numbered worker by worker, and every worker has as many.
+        return context, int(tf.get_static_value(context.replica_id_in_sync_group)) % len(self.models)
+
+    def _part(self, rows: Rows) -> tuple[Rows, tf.Tensor, tf.Tensor]:
+        """Returns the rows of this replica, the number of different parts, and which one this is.
+
+        There are as many parts as divide both the rows and the replicas, so that each is taken equally often: a batch
+        that the replicas cannot share evenly, as the last one of an epoch, is computed by several of them.
+        """
+        count = self.strategy.num_replicas_in_sync
+        batch = tf.shape(next(iter(rows.values())))[0]
+        numbers = tf.range(1, count + 1)
+        parts = tf.reduce_max(tf.where((batch % numbers == 0) & (count % numbers == 0), numbers, 1))
+        number = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group) % parts
+        size = batch // parts
+        return {name: t[number * size : (number + 1) * size] for name, t in rows.items()}, parts, number

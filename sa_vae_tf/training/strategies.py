@@ -1,0 +1,62 @@
+"""The devices of --strategy, and what the environment has to say about other workers."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import tensorflow as tf
+
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.training.config import Config
+
+CLUSTER = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+
+
+def make_strategy(config: Config) -> tf.distribute.Strategy | None:
+    """Returns the strategy of these settings, None for --strategy=none; to be called before anything is computed.
+
+    Raises:
+      UserError: if there are fewer devices than asked for, or TF_CONFIG does not describe the workers.
+    """
+    if config.strategy == "multi_worker":
+        worker_index()
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if config.strategy == "mirrored":
+        return tf.distribute.MirroredStrategy(_local_devices(config.replicas))
+    return None
+
+
+def worker_index() -> int:
+    """Returns the number of this worker among those of TF_CONFIG.
+
+    Raises:
+      UserError: if TF_CONFIG does not describe them.
+    """
+    value = os.environ.get("TF_CONFIG", "")
+    wrong = UserError(f"--strategy=multi_worker: TF_CONFIG={value}: expected {CLUSTER}")
+    try:
+        described = json.loads(value)
+        workers, kind, index = described["cluster"]["worker"], described["task"]["type"], described["task"]["index"]
+    except (ValueError, KeyError, TypeError):
+        raise wrong from None
+    addresses = isinstance(workers, list) and all(isinstance(address, str) and ":" in address for address in workers)
+    if not addresses or kind != "worker" or index not in range(len(workers)):
+        raise wrong
+    return index
+
+
+def _local_devices(replicas: int) -> list[str]:
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus and replicas > len(gpus):
+        raise UserError(f"--replicas={replicas}: TensorFlow sees {len(gpus)} GPUs; expected at most as many")
+    if gpus:
+        return [f"GPU:{number}" for number in range(replicas or len(gpus))]
+    [cpu, *_] = tf.config.list_physical_devices("CPU")
+    wanted = [tf.config.LogicalDeviceConfiguration()] * (replicas or 1)
+    try:
+        tf.config.set_logical_device_configuration(cpu, wanted)
+    except RuntimeError:  # TensorFlow has begun: what there is must do.
+        if len(tf.config.list_logical_devices("CPU")) < len(wanted):
+            raise UserError(f"--replicas={replicas}: TensorFlow has begun with fewer logical CPUs") from None
+    return [f"CPU:{number}" for number in range(len(wanted))]

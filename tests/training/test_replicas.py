@@ -1,0 +1,120 @@
+"""Training on several devices and in several processes, beside training on one."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from sa_vae_tf.training.config import Config
+from tests import images, runs
+from tests.bin.test_errors import assert_one_line
+from tests.launcher import Finished
+
+# Three steps an epoch, the last with ten examples, which four devices cannot share evenly.
+EPOCHS = 20
+# Sums in another order, over sixty steps of float32.
+ROUNDING = 1e-4
+
+
+@pytest.fixture(scope="module")
+def alone(launcher, data_dir, tmp_path_factory) -> Config:
+    """The settings of a finished run on one device."""
+    path = tmp_path_factory.mktemp("alone") / "run"
+    config = runs.tiny(path, data_dir, num_epochs=EPOCHS, device="cpu", svi_clip_norm=1.0, kl_warmup_epochs=1.0)
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    return config
+
+
+def assert_same_figures(run_dir: str | Path, other: str | Path, tolerance: float = ROUNDING) -> None:
+    lines = runs.figures(run_dir), runs.figures(other)
+    assert len(lines[0]) == len(lines[1]) > 1
+    for line, expected in zip(*lines, strict=True):
+        assert line == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.parametrize("replicas", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 4])
+def test_devices_make_the_losses_of_one(replicas, alone, launcher, tmp_path):
+    config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), strategy="mirrored", replicas=replicas)
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 0, ended.stderr
+    assert_same_figures(config.run_dir, alone.run_dir)
+
+
+class Workers:
+    """Processes on this machine that train together."""
+
+    def __init__(self, launcher, config: Config, count: int = 2):
+        self.launcher, sockets = launcher, [socket.socket() for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        cluster = {"worker": [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]}
+        for each in sockets:
+            each.close()
+        arguments = runs.arguments(dataclasses.replace(config, strategy="multi_worker"))
+        self.processes = [
+            launcher.start(
+                "bin/train.py",
+                *arguments,
+                environment={"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})},
+            )
+            for index in range(count)
+        ]
+
+    def wait(self) -> list[Finished]:
+        return [self.launcher.wait(process) for process in self.processes]
+
+
+def wait_for_step(run_dir: str, step: int) -> None:
+    limit = time.monotonic() + 120
+    while max(runs.numbers(Path(run_dir, "checkpoints", "latest")), default=-1) < step:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tmp_path):
+    config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), checkpoint_steps=1)
+    # A signal to the worker that does not write.
+    stopped = Workers(launcher, config)
+    wait_for_step(config.run_dir, 1)
+    os.kill(stopped.processes[1], signal.SIGTERM)
+    for ended in stopped.wait():
+        assert ended.status == 143, ended.stderr
+    # One of them killed: the other does not wait for ever.
+    lost = Workers(launcher, config)
+    wait_for_step(config.run_dir, max(runs.numbers(Path(config.run_dir, "checkpoints", "latest"))) + 1)
+    os.kill(lost.processes[1], signal.SIGKILL)
+    chief, killed = lost.wait()
+    assert killed.status == -signal.SIGKILL
+    assert chief.status == 75, chief.stderr
+    assert chief.stderr.splitlines()[-1].startswith("train.py: error: a worker was lost (")
+    for ended in Workers(launcher, config).wait():
+        assert ended.status == 0, ended.stderr
+    assert_same_figures(config.run_dir, alone.run_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_batch_normalisation_sees_the_whole_batch(replicas, launcher, data_dir, tmp_path):
+    config = images.tiny(tmp_path / "one", data_dir, images.write(tmp_path), num_epochs=2, device="cpu")
+    spread = dataclasses.replace(config, run_dir=str(tmp_path / "spread"), strategy="mirrored", replicas=replicas)
+    for each in (config, spread):
+        ended = launcher.run("bin/train.py", *runs.arguments(each))
+        assert ended.status == 0, ended.stderr
+    # Moments by another formula, whose difference of squares has fewer digits.
+    assert_same_figures(spread.run_dir, config.run_dir, tolerance=1e-3)
+
+
+@pytest.mark.parametrize(
+    "described",
+    ["", "{", "[]", '{"cluster": {}}', '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'],
+)
+def test_workers_that_are_not_described(described, alone, launcher, tmp_path):
+    config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), strategy="multi_worker")
+    process = launcher.start("bin/train.py", *runs.arguments(config), environment={"TF_CONFIG": described})
+    line = f"train.py: error: --strategy=multi_worker: TF_CONFIG={described}: expected {{"
+    assert_one_line(launcher.wait(process), 2, line)
