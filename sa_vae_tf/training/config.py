@@ -281,8 +281,12 @@ class Config:
 
     def differing(self, other: Config) -> list[str]:
         """Returns a description of each setting that keeps `other` from going on with a run of this one."""
+
+        def shown(config: Config, name: str) -> Any:
+            return "''" if getattr(config, name) == "" else getattr(config, name)
+
         return [
-            f"--{field.name} is {getattr(self, field.name)!r} there and {getattr(other, field.name)!r} here"
+            f"--{field.name} is {shown(self, field.name)} there and {shown(other, field.name)} here"
             for field in dataclasses.fields(self)
             if field.name not in FREE_TO_CHANGE and getattr(self, field.name) != getattr(other, field.name)
         ]

@@ -147,7 +147,8 @@ def test_a_run_goes_on_with_other_settings_that_change_no_step():
         if name in module.FREE_TO_CHANGE or another(name) == getattr(base, name):
             assert differing == []
         else:
-            assert differing == [f"--{name} is {getattr(base, name)} there and {another(name)} here"]
+            [there, here] = ("''" if value == "" else value for value in (getattr(base, name), another(name)))
+            assert differing == [f"--{name} is {there} there and {here} here"]
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("*.flags")), ids=lambda path: path.name)

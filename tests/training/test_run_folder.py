@@ -109,9 +109,9 @@ time.sleep(60)
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
-    for path in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match=f"^--run_dir={path}: cannot write there"):
-            RunFolder(path).open_for_training(SETTINGS)
+    for path, message in (("file", "is a file; expected a folder"), ("file/run", "cannot write there")):
+        with pytest.raises(UserError, match=f"^--run_dir={tmp_path / path}: {message}"):
+            RunFolder(tmp_path / path).open_for_training(SETTINGS)
 
 
 def test_a_full_disk_is_not_called_unwritable(tmp_path, monkeypatch):
