@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import tensorflow as tf
 
+from sa_vae_tf.data.pipeline import made_ahead
 from sa_vae_tf.errors import UserError
 
 # Training images that are held out (section 4.3), or a tenth of fewer than ten times as many.
@@ -82,7 +83,7 @@ class ImageSplit:
         shape = [None, *self.intensities.shape[1:]]
         batch = {"x": tf.TensorSpec(shape, tf.uint8), "index": tf.TensorSpec([None], tf.int64)}
         data = tf.data.Dataset.from_generator(batches, output_signature=batch)
-        return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+        return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))
 
 
 def binary(intensities: np.ndarray, seed: list[int]) -> np.ndarray:

@@ -10,6 +10,17 @@ import tensorflow as tf
 SHUFFLE_BUFFER = 100_000
 
 
+def made_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns the batches, two of which are made while the one before is computed with.
+
+    TensorFlow's tuning has nothing to choose here, and an iterator that it watches waits, before it is deleted, as long
+    again as it was in use, up to a minute: after each epoch and at the end of a program.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(2).with_options(options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Split:
     """One split of a corpus.
@@ -35,7 +46,7 @@ class Split:
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Returns batches of all examples in order."""
-        return self._numbered().batch(batch_size).prefetch(2)
+        return made_ahead(self._numbered().batch(batch_size))
 
     def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
         """Returns endless batches, each epoch in an order of its own, without the first `start` of them.
@@ -53,4 +64,4 @@ class Split:
             return shuffled.batch(batch_size)
 
         epochs = tf.data.Dataset.counter(start // steps).flat_map(epoch)
-        return epochs.skip(start % steps).prefetch(2)
+        return made_ahead(epochs.skip(start % steps))

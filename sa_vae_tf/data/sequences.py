@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from sa_vae_tf.data.pipeline import made_ahead
 from sa_vae_tf.data.vocabulary import PAD
 
 BATCH = {"x": tf.TensorSpec([None, None], tf.int32), "index": tf.TensorSpec([None], tf.int64)}
@@ -86,4 +87,4 @@ class SequenceSplit:
                 yield {"x": x, "index": index}
 
         data = tf.data.Dataset.from_generator(batches, output_signature=BATCH)
-        return data.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+        return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))

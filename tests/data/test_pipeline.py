@@ -77,3 +77,9 @@ def test_order_differs_by_epoch_and_by_seed_and_is_the_seed_s():
 def test_a_later_start_goes_on_exactly(count, batch_size, start):
     whole = take(split(count).shuffled(batch_size, seed=3, start=0), start + 5)
     assert take(split(count).shuffled(batch_size, seed=3, start=start), 5) == whole[start:]
+
+
+def test_nothing_watches_the_batches():
+    # An iterator that TensorFlow tunes may take up to a minute to be deleted.
+    for batches in (split(5).in_order(2), split(5).shuffled(2, 0, 0)):
+        assert batches.options().autotune.enabled is False
