@@ -60,8 +60,8 @@ def test_order_differs_by_epoch_and_by_seed_and_is_the_seed_s():
     assert first != list(range(50))
     assert order(1) == [first, second]
     assert not {tuple(epoch) for epoch in order(2)} & {tuple(first), tuple(second)}
-    # Large seeds too, and whatever the program's own seed is.
-    assert order(2**32 - 1) != order(1)
+    # Zero and large seeds too, and whatever the program's own seed is.
+    assert order(0) != order(2**32 - 1) != order(1) != order(0)
     tf.random.set_seed(99)
     assert order(1) == [first, second]
     # The seed that is set inside does not leak out.
