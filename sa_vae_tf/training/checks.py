@@ -26,6 +26,7 @@ def check(config: Config) -> None:
     _check_ranges(config)
     _check_meanings(config)
     _check_shortened(config)
+    _check_strategy(config)
     {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}[config.data](config)
     for steps in config.steps_by_epoch().values():
         config.path_weights(steps)
@@ -84,6 +85,16 @@ def _check_shortened(config: Config) -> None:
     for other in authors + shorter:
         if weighted:
             raise UserError(f"--bound_weights={config.bound_weights}: {other} knows only --bound_weights=final")
+
+
+def _check_strategy(config: Config) -> None:
+    if config.replicas and config.strategy != "mirrored":
+        raise UserError(f"--replicas={config.replicas}: has a meaning for --strategy=mirrored alone")
+    if config.strategy != "none" and config.refinement_settings().clip_scope == "batch":
+        raise UserError(
+            f"--strategy={config.strategy}: --hvp=authors and --svi_clip_scope=batch clip over whole batches; "
+            "expected none"
+        )
 
 
 def _check_synthetic(config: Config) -> None:

@@ -60,13 +60,12 @@ class Replicas:
     def means(self, batch: Rows) -> Sequence[tf.Tensor]:
         """Returns what `LatentVariableModel.means` does, of the whole batch."""
         rows, seeds = self._draws(batch)
-        count = self.strategy.num_replicas_in_sync
 
         def replica():
             context, local = self._here()
             part, _, number = self._part(rows)
             own = self._means[local](part, seeds, number)
-            return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop / count])
+            return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop])
 
         *means, stop = self._run(replica)
         self.stopping.assign(tf.math.ceil(stop))

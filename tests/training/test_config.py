@@ -126,7 +126,8 @@ def another(name: str):
 
 def base_of(name: str) -> dict[str, str]:
     """Returns settings with which this one has a meaning."""
-    return KINDS[(FIELDS[name].metadata["data"] or ("synthetic",))[0]]
+    kind = KINDS[(FIELDS[name].metadata["data"] or ("synthetic",))[0]]
+    return {**kind, "strategy": "mirrored"} if name == "replicas" else kind
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -221,6 +222,8 @@ def test_lists_of_sizes():
         ],
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
         ({"bound_weights": "ends", "svi_patience": 2}, "^--bound_weights=ends: --svi_patience=2 knows only"),
+        ({"replicas": 2}, "^--replicas=2: has a meaning for --strategy=mirrored alone"),
+        ({"strategy": "mirrored", "hvp": "authors"}, "^--strategy=mirrored: --hvp=authors and --svi_clip_scope=batch"),
         ({"hvp": "authors", "reverse_steps": 0}, "^--reverse_steps=0: --hvp=authors goes through every step"),
         ({"data": "image"}, "^--data=image: expected --data_file, or --corpus for a published one$"),
         ({**IMAGE, "units": 7}, "^--units=7: has a meaning for --data=synthetic and text alone, not --data=image$"),
