@@ -56,11 +56,19 @@ class SkippedSteps(keras.callbacks.Callback):
     Args:
       limit: number of skipped steps that is one too many.
       checkpoints: where the last good weights are kept before the end.
+      run: folder, where the batch of the last skipped step is kept to be looked at.
+      batch_of: function of a step, counted from 0, to its batch.
     """
 
-    def __init__(self, limit: int, checkpoints: Checkpoints):
+    def __init__(
+        self,
+        limit: int,
+        checkpoints: Checkpoints,
+        run: RunFolder,
+        batch_of: Callable[[int], Mapping[str, tf.Tensor]],
+    ):
         super().__init__()
-        self.limit, self.checkpoints = limit, checkpoints
+        self.limit, self.checkpoints, self.run, self.batch_of = limit, checkpoints, run, batch_of
 
     def on_train_begin(self, logs=None):
         self._check()  # A run that ended so does not go on.
@@ -71,11 +79,13 @@ class SkippedSteps(keras.callbacks.Callback):
     def _check(self) -> None:
         skipped = int(self.model.skipped)
         if skipped > self.limit:
-            path = self.checkpoints.save()
+            path, step = self.checkpoints.save(), int(self.model.step)
+            self.run.write_batch(self.batch_of(step - 1))
             raise TrainingDiverged(
-                f"by step {int(self.model.step)}, {skipped} steps were skipped for a gradient that was not finite or "
-                f"huge, more than --max_skipped_steps={self.limit}; the last good weights are in {path}; try a lower "
-                "--learning_rate or a lower --svi_rate_mean and --svi_rate_log_variance, in a new --run_dir"
+                f"by step {step}, {skipped} steps were skipped for a gradient that was not finite or huge, more than "
+                f"--max_skipped_steps={self.limit}; the last good weights are in {path}, the batch in "
+                f"{self.run.batch_file}; try a lower --learning_rate or a lower --svi_rate_mean and "
+                "--svi_rate_log_variance, in a new --run_dir"
             )
 
 

@@ -5,6 +5,7 @@ checkpoints/latest/   the last few checkpoints
 checkpoints/best/     the last two that were best on the validation bound
 metrics.jsonl         one line of figures an epoch
 results.json          the last evaluation
+skipped_batch.npz     the batch at which training ended because too many steps had been skipped
 train/, validation/   TensorBoard events
 .lock                 locked by the process that trains, whose number it holds
 """
@@ -12,11 +13,15 @@ train/, validation/   TensorBoard events
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.training.config import Config
@@ -56,6 +61,7 @@ class RunFolder:
         self.flag = flag
         self.flags_file = self.path / "flags.txt"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.batch_file = self.path / "skipped_batch.npz"
         self._lock: IO[str] | None = None
 
     def open_for_training(self, config: Config) -> None:
@@ -164,6 +170,12 @@ class RunFolder:
         kept = [line for line in self.read_metrics() if line["step"] <= step and not line["step"] % steps_per_epoch]
         if self.metrics_file.exists():
             write_atomically(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def write_batch(self, batch: Mapping[str, Any]) -> None:
+        """Keeps the batch at which training ended."""
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **{name: np.asarray(value) for name, value in batch.items()})
+        write_atomically(self.batch_file, content.getvalue())
 
     @staticmethod
     def check_output_name(name: str) -> None:

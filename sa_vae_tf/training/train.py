@@ -101,12 +101,16 @@ def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | No
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
+
+    def batches_from(step: int) -> tf.data.Dataset:
+        return training.shuffled(config.batch_size, config.seed, step)
+
     samples = task.samples(model, data.vocabulary, validation) if task.samples else dict
     callbacks = [
         EpochCount(-(-last // steps_per_epoch)),
         RefinementSchedule(config.steps_at),
         rule,
-        SkippedSteps(config.max_skipped_steps, checkpoints),
+        SkippedSteps(config.max_skipped_steps, checkpoints, run, lambda step: next(iter(batches_from(step)))),
         EpochFigures(run, steps_per_epoch, config.batch_size),
         TensorBoard(run, config.log_steps, samples),
         SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch, last),
@@ -116,7 +120,7 @@ def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | No
     with StopAtSignals(checkpoints, steps_per_epoch) as stop_at_signals:
         for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
             model.fit(
-                training.shuffled(config.batch_size, config.seed, int(model.step)),
+                batches_from(int(model.step)),
                 initial_epoch=first_epoch,
                 epochs=epochs,
                 steps_per_epoch=steps,

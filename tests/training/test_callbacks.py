@@ -4,6 +4,7 @@ import json
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -69,17 +70,20 @@ def test_the_number_of_steps_is_set_where_it_changes():
     assert model.steps == 3
 
 
-def test_too_many_skipped_steps():
+def test_too_many_skipped_steps(tmp_path):
     saved = []
-    callback = SkippedSteps(2, SimpleNamespace(save=lambda: saved.append(1) or "folder/ckpt-4"))
+    checkpoints = SimpleNamespace(save=lambda: saved.append(1) or "folder/ckpt-4")
+    callback = SkippedSteps(2, checkpoints, RunFolder(tmp_path), lambda step: {"x": np.array([step])})
     model = CountingModel()
     model.skipped = 2
     train([callback], model)
     assert not saved
     model.skipped = 3
-    with pytest.raises(TrainingDiverged, match=r"3 steps .* more than --max_skipped_steps=2; .* folder/ckpt-4;"):
+    with pytest.raises(TrainingDiverged, match=r"3 steps .* more than --max_skipped_steps=2; .* folder/ckpt-4,"):
         callback.on_train_batch_end(0, {})
     assert saved == [1]
+    with np.load(tmp_path / "skipped_batch.npz") as batch:
+        assert batch["x"] == [int(model.step) - 1]
     with pytest.raises(TrainingDiverged):
         callback.on_train_begin()
 

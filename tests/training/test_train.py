@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sa_vae_tf.errors import TrainingDiverged, UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training import train as train_module
+from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
 from tests import runs
 
@@ -85,6 +86,13 @@ def test_too_many_skipped_steps_end_the_run_with_its_last_good_weights(tmp_path,
         assert "\n" not in str(e.value)
     [line] = runs.figures(tmp_path)
     assert line["skipped_steps"] == 3
+    # The batch of the fifth step, the second of the second epoch.
+    data = TASKS["synthetic"].data(config, ("train",), None).splits["train"]
+    *_, expected = data.shuffled(config.batch_size, config.seed, 0).take(5)
+    with np.load(tmp_path / "skipped_batch.npz") as batch:
+        assert set(batch) == {"x", "index"}
+        for name, value in batch.items():
+            np.testing.assert_array_equal(value, expected[name])
     latest = tmp_path / "checkpoints" / "latest"
     assert runs.numbers(latest) == [0, 3, 5]
     last = runs.tensors(latest)
