@@ -71,6 +71,8 @@ def main():
     make = _chosen()
     config = settings.from_flags()
     runs, output = _writable(RUNS), _writable(OUTPUT)
+    if config.strategy == "multi_worker":
+        raise UserError("--strategy=multi_worker: bin/train.py trains on several machines; expected none or mirrored")
     select_device(config)
     print("Written:", *make(config, runs, output))
 

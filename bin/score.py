@@ -168,7 +168,7 @@ def open_lines(about: dict[str, Any]) -> Iterator[Source]:
     with file:
         on_disk = getattr(file, "fileobj", None) or file  # Of a .gz, the file as it lies there.
         size = os.fstat(on_disk.fileno()).st_size
-        if os.pread(on_disk.fileno(), len(ARRAY), 0) == ARRAY:
+        if file.peek(len(ARRAY))[: len(ARRAY)] == ARRAY:
             raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
         lines = read_lines(file, about["max_length"])
         yield Source("line", lines, lambda: on_disk.tell() / size, lambda texts, places: texts)

@@ -58,8 +58,8 @@ class Split:
         numbered = self._numbered().cache()
 
         def epoch(number: tf.Tensor) -> tf.data.Dataset:
-            # Of this function's graph: TensorFlow mixes it into every seed, and fails where it is 0.
-            tf.random.set_seed(seed or 2**32)
+            # Of this function's graph: TensorFlow mixes it into every seed, and fails where it takes it for 0.
+            tf.random.set_seed(seed % (2**31 - 1) or 2**32)
             order = tf.random.split(tf.stack([tf.constant(seed, tf.int64), number]), 1)[0]
             shuffled = numbered.shuffle(SHUFFLE_BUFFER, seed=order[0], reshuffle_each_iteration=False)
             return shuffled.batch(batch_size)

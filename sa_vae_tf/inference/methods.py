@@ -108,6 +108,8 @@ def sa_vae(local: LocalInference, initial: Posterior) -> Objective:
     bound = local.final_bound(refined.posterior)
     if local.bound_weights is None:
         return Objective(tf.reduce_mean(bound), bound, refined.posterior)
+    if not local.settings.differentiates_every_step:
+        raise ValueError(f"bound_weights={local.bound_weights}: expected None, since not every step is differentiated")
     weights = tf.constant(local.bound_weights, bound.dtype)
     if not refined.bounds.shape[:1].is_compatible_with([len(local.bound_weights) - 1]):
         steps = refined.bounds.shape[0]

@@ -22,7 +22,7 @@ class Refined(NamedTuple):
       path: the posterior before each step and after the last, parts [K + 1, batch, latent].
       bounds: [K, batch], the bound before each step under that step's draw, for the weighted bound of footnote 6;
         constants with the product 'authors', whose arithmetic has no place for them, and where not every step is
-        differentiated.
+        differentiated; 0 after an example's last step.
       steps: int32 [batch], steps that each example took: K, or fewer where `patience` ended.
     """
 
@@ -159,7 +159,7 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             log_variances.write(k + 1, log_variance),
             mean_gradients.write(k + 1, gradient.mean),
             log_variance_gradients.write(k + 1, gradient.log_variance),
-            bounds.write(k + 1, bound),
+            bounds.write(k + 1, tf.where(going, bound, tf.zeros_like(bound))),
         ]
 
     patience = steps + 1 if settings.patience is None else settings.patience

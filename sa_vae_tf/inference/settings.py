@@ -62,6 +62,8 @@ class RefinementSettings:
             raise ValueError(f"product={self.product!r}: expected one of {', '.join(PRODUCTS)}")
         if self.product == "authors" and self.clip_scope != "batch":
             raise ValueError("product='authors' clips over the batch: it needs clip_scope='batch'")
+        if self.patience is not None and self.clip_norm is not None and self.clip_scope == "batch":
+            raise ValueError(f"patience={self.patience}: expected None with clip_scope='batch', which couples examples")
         if self.product == "authors" and not self.differentiates_every_step:
             raise ValueError("product='authors' goes through every step: it needs patience=None, reverse_steps=None")
 

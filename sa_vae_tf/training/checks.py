@@ -81,9 +81,11 @@ def _check_shortened(config: Config) -> None:
     authors = ["--hvp=authors"] if config.hvp == "authors" else []
     if authors and shorter:
         raise UserError(f"{shorter[0]}: --hvp=authors goes through every step")
-    weighted = config.method == "sa_vae" and config.path_weights(config.svi_steps) is not None
+    if config.svi_patience and config.svi_clip_norm and config.svi_clip_scope == "batch":
+        raise UserError(f"--svi_patience={config.svi_patience}: --svi_clip_scope=batch makes examples depend on others")
+    weighted = any(config.path_weights(steps) is not None for steps in config.steps_by_epoch().values())
     for other in authors + shorter:
-        if weighted:
+        if weighted and config.method == "sa_vae":
             raise UserError(f"--bound_weights={config.bound_weights}: {other} knows only --bound_weights=final")
 
 

@@ -13,7 +13,7 @@ from sa_vae_tf.models import DILATIONS
 from sa_vae_tf.training.checks import CORPORA, check
 
 # Settings that may differ between a run folder and the command that goes on with it: they do not change what a
-# step computes.
+# step computes, or no more than its rounding and its dropout.
 FREE_TO_CHANGE = (
     "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
     "checkpoint_steps", "log_steps", "strategy", "replicas",

@@ -23,7 +23,8 @@ class StopAtSignals(keras.callbacks.Callback):
     Args:
       checkpoints: where the state is saved.
       steps_per_epoch: batches in an epoch. What follows an epoch's last step, its validation, is not saved half done:
-        stopped there, training goes on from the last checkpoint before.
+        stopped there, training goes on from the last checkpoint before. Several replicas stop after a step alone, in
+        validation the first one that follows.
     """
 
     def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import tensorflow as tf
 
@@ -21,7 +22,10 @@ def make_strategy(config: Config) -> tf.distribute.Strategy | None:
     """
     if config.strategy == "multi_worker":
         worker_index()
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        try:
+            return tf.distribute.MultiWorkerMirroredStrategy()
+        except tf.errors.OpError as error:
+            raise UserError(f"--strategy=multi_worker: the workers do not find each other ({error.message})") from None
     if config.strategy == "mirrored":
         return tf.distribute.MirroredStrategy(_local_devices(config.replicas))
     return None
@@ -37,11 +41,13 @@ def worker_index() -> int:
     wrong = UserError(f"--strategy=multi_worker: TF_CONFIG={value}: expected {CLUSTER}")
     try:
         described = json.loads(value)
-        workers, kind, index = described["cluster"]["worker"], described["task"]["type"], described["task"]["index"]
-    except (ValueError, KeyError, TypeError):
+        [workers] = described["cluster"].values()
+        kind, index = described["task"]["type"], described["task"]["index"]
+        kinds = {*described["cluster"], kind}
+        right = kinds == {"worker"} and all(re.fullmatch(r"\S+:\d+", address) for address in workers)
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise wrong from None
-    addresses = isinstance(workers, list) and all(isinstance(address, str) and ":" in address for address in workers)
-    if not addresses or kind != "worker" or index not in range(len(workers)):
+    if not right or type(index) is not int or index not in range(len(workers)):
         raise wrong
     return index
 

@@ -32,6 +32,9 @@ from sa_vae_tf.training.tasks import TASKS
 
 logger = logging.getLogger(__name__)
 
+# What TensorFlow says when another worker does not answer.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
+
 
 def train(config: Config, verbose: int | None = None) -> RunFolder:
     """Trains a model, or goes on with the run in the folder, and returns the folder.
@@ -58,8 +61,8 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         run = RunFolder(path if writes else unread)
         run.open_for_training(config)
         try:
-            _train(run, config, strategy, verbose if writes else 0)
-        except tf.errors.OpError as error:
+            _train(run, config, strategy, verbose, writes)
+        except LOST as error:
             if config.strategy != "multi_worker":
                 raise
             raise WorkerLost(
@@ -71,7 +74,9 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     return RunFolder(path)
 
 
-def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | None, verbose: int | None) -> None:
+def _train(
+    run: RunFolder, config: Config, strategy: tf.distribute.Strategy | None, verbose: int | None, writes: bool
+) -> None:
     task = TASKS[config.data]
     data = task.data(config, ("train", "validation"), None)
     _keep_vocabulary(run, data.vocabulary)
@@ -83,8 +88,14 @@ def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | No
     )
     checkpoints = Checkpoints(run, model, {"best_bound": rule.best, "decaying": rule.decaying})
     resumed = checkpoints.restore_latest()
-    if not resumed and config.encoder_init:
+    if not resumed and config.encoder_init and writes:
         start_encoder(model, config, data.vocabulary)
+    if strategy and config.batch_size % strategy.num_replicas_in_sync:
+        logger.warning(
+            "--batch_size=%d is no multiple of the %d devices: some compute the same examples",
+            config.batch_size,
+            strategy.num_replicas_in_sync,
+        )
     if model.replicas:
         model.replicas.begin_alike(list(checkpoints.training.values()))
     if resumed:
@@ -97,7 +108,7 @@ def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | No
     if not model.trainable_variables:
         logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
         last = 0
-    if not resumed:
+    if not resumed and writes:
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
@@ -112,11 +123,14 @@ def _train(run: RunFolder, config: Config, strategy: tf.distribute.Strategy | No
         rule,
         SkippedSteps(config.max_skipped_steps, checkpoints, run, lambda step: next(iter(batches_from(step)))),
         EpochFigures(run, steps_per_epoch, config.batch_size),
-        TensorBoard(run, config.log_steps, samples),
-        SaveCheckpoints(checkpoints, rule, config.checkpoint_steps, config.checkpoint_minutes, steps_per_epoch, last),
     ]
+    if writes:
+        steps, minutes = config.checkpoint_steps, config.checkpoint_minutes
+        callbacks.append(TensorBoard(run, config.log_steps, samples))
+        callbacks.append(SaveCheckpoints(checkpoints, rule, steps, minutes, steps_per_epoch, last))
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
+    verbose = verbose if writes else 0
     with StopAtSignals(checkpoints, steps_per_epoch) as stop_at_signals:
         for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
             model.fit(

@@ -62,6 +62,7 @@ def test_order_differs_by_epoch_and_by_seed_and_is_the_seed_s():
     assert not {tuple(epoch) for epoch in order(2)} & {tuple(first), tuple(second)}
     # Zero and large seeds too, and whatever the program's own seed is.
     assert order(0) != order(2**32 - 1) != order(1) != order(0)
+    assert order(2**31 - 1) != order(2**32 - 2) != order(0)
     tf.random.set_seed(99)
     assert order(1) == [first, second]
     # The seed that is set inside does not leak out.

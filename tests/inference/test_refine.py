@@ -142,6 +142,13 @@ def test_shortened_refinements_are_those_of_the_unrolled_loop(loss, shortened, m
     assert toy.relative_error(toy.derivative(refine, problem, refinement, loss), expected) < tolerance
 
 
+def test_a_shortened_reverse_pass_with_a_clip_over_the_batch():
+    problem = toy.make(5, dropout_rate=0.3)
+    refinement = RefinementSettings(**RATES, **CLIPS["batch"], reverse_steps=2)
+    expected = toy.derivative(toy.unrolled, problem, refinement)
+    assert toy.relative_error(toy.derivative(refine, problem, refinement), expected) < EXACT
+
+
 def test_all_steps_differentiated_are_the_true_derivative_and_none_goes_straight_through():
     problem = toy.make(5)
     whole = toy.derivative(refine, problem, RefinementSettings(**RATES))
@@ -598,6 +605,7 @@ def test_integers_and_nests_pass_through_context_and_draws():
         ({"patience": 0}, "patience=0: expected a number of at least 1, or None"),
         ({"reverse_steps": -1}, "reverse_steps=-1: expected a number of at least 0, or None"),
         ({"product": "authors", "clip_scope": "batch", "patience": 2}, "product='authors' goes through every step"),
+        ({"clip_norm": 1.0, "clip_scope": "batch", "patience": 2}, "patience=2: expected None with clip_scope='batch'"),
         ({"product": "magic"}, "product='magic': expected one of exact, finite_difference, authors"),
         ({"clip_scope": "word"}, "clip_scope='word': expected one of example, batch"),
         ({"product": "authors"}, "product='authors' .* needs clip_scope='batch'"),

@@ -74,8 +74,15 @@ def make(steps=5, batch=6, latent=3, parts=8, dropout_rate=0.0, kl_weight=0.7, d
     )
 
 
-def unrolled(bound: Bound, initial: Posterior, context, draws: Draw, settings: RefinementSettings) -> Refined:
-    """Refines as `refine` should, step after step and without a derivative of its own: tapes differentiate it."""
+def unrolled(
+    bound: Bound, initial: Posterior, context, draws: Draw, settings: RefinementSettings, last: np.ndarray | None = None
+) -> Refined:
+    """Refines as `refine` should, step after step and without a derivative of its own: tapes differentiate it.
+
+    In a first run it finds the last step of each example, in a second one what counts as constant by it.
+    """
+    if last is None and not settings.differentiates_every_step:
+        last = unrolled(bound, initial, context, draws, settings, np.zeros(initial.mean.shape[0])).steps.numpy()
 
     def clip(gradient):
         if settings.clip_norm is None:
@@ -90,14 +97,14 @@ def unrolled(bound: Bound, initial: Posterior, context, draws: Draw, settings: R
     mean_velocity, log_variance_velocity = tf.zeros_like(mean), tf.zeros_like(mean)
     means, log_variances, bounds = [mean], [log_variance], []
     taken = np.zeros(mean.shape[0], np.int32)
-    last = unrolled_steps(bound, initial, context, draws, settings) if settings.reverse_steps is not None else taken
     for k in range(draws.noise.shape[0]):
         with tf.GradientTape() as tape:
             tape.watch([mean, log_variance])
             value = bound(Posterior(mean, log_variance), context, Draw(draws.noise[k], draws.seed[k]))
         mean_gradient, log_variance_gradient = tape.gradient(value, [mean, log_variance])
-        if settings.reverse_steps is not None:
-            constant = (k < last - settings.reverse_steps)[:, None]
+        if last is not None:
+            first = 0 if settings.reverse_steps is None else last - settings.reverse_steps
+            constant = ~((first <= k) & (k < last))[:, None]
             mean_gradient = tf.where(constant, tf.stop_gradient(mean_gradient), mean_gradient)
             log_variance_gradient = tf.where(constant, tf.stop_gradient(log_variance_gradient), log_variance_gradient)
         mean_velocity = settings.momentum * mean_velocity - clip(mean_gradient)
@@ -117,10 +124,6 @@ def unrolled(bound: Bound, initial: Posterior, context, draws: Draw, settings: R
     no_bounds = tf.zeros([0, mean.shape[0]], mean.dtype)
     bounds = tf.stack(bounds) if bounds else no_bounds
     return Refined(Posterior(mean, log_variance), path, bounds, tf.constant(taken))
-
-
-def unrolled_steps(bound: Bound, initial: Posterior, context, draws: Draw, settings: RefinementSettings) -> np.ndarray:
-    return unrolled(bound, initial, context, draws, dataclasses.replace(settings, reverse_steps=None)).steps.numpy()
 
 
 def has_waited(patience: int, bounds: np.ndarray) -> bool:

@@ -224,6 +224,7 @@ def test_lists_of_sizes():
         ({"bound_weights": "ends", "svi_patience": 2}, "^--bound_weights=ends: --svi_patience=2 knows only"),
         ({"replicas": 2}, "^--replicas=2: has a meaning for --strategy=mirrored alone"),
         ({"strategy": "mirrored", "hvp": "authors"}, "^--strategy=mirrored: --hvp=authors and --svi_clip_scope=batch"),
+        ({"svi_patience": 1, "svi_clip_norm": 1.0, "svi_clip_scope": "batch"}, "^--svi_patience=1: --svi_clip_scope="),
         ({"hvp": "authors", "reverse_steps": 0}, "^--reverse_steps=0: --hvp=authors goes through every step"),
         ({"data": "image"}, "^--data=image: expected --data_file, or --corpus for a published one$"),
         ({**IMAGE, "units": 7}, "^--units=7: has a meaning for --data=synthetic and text alone, not --data=image$"),

@@ -43,6 +43,20 @@ def test_devices_make_the_losses_of_one(replicas, alone, launcher, tmp_path):
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert ended.status == 0, ended.stderr
     assert_same_figures(config.run_dir, alone.run_dir)
+    assert ("--batch_size=20 is no multiple" in ended.stderr) is bool(20 % replicas)
+
+
+@pytest.mark.slow
+def test_compiled_devices_with_a_schedule(alone, launcher, tmp_path):
+    # XLA draws other noise than the plain graph, so it is compared with itself.
+    one = dataclasses.replace(
+        alone, run_dir=str(tmp_path / "one"), jit_compile=True, svi_steps_schedule="2:1", num_epochs=4
+    )
+    two = dataclasses.replace(one, run_dir=str(tmp_path / "two"), strategy="mirrored", replicas=2)
+    for config in (one, two):
+        ended = launcher.run("bin/train.py", *runs.arguments(config))
+        assert ended.status == 0, ended.stderr
+    assert_same_figures(two.run_dir, one.run_dir)
 
 
 class Workers:
@@ -111,7 +125,16 @@ def test_batch_normalisation_sees_the_whole_batch(replicas, launcher, data_dir, 
 
 @pytest.mark.parametrize(
     "described",
-    ["", "{", "[]", '{"cluster": {}}', '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'],
+    [
+        "",
+        "{",
+        "[]",
+        '{"cluster": {}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": false}}',
+        '{"cluster": {"worker": ["a:b"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "chief": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
 )
 def test_workers_that_are_not_described(described, alone, launcher, tmp_path):
     config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), strategy="multi_worker")
