@@ -65,7 +65,7 @@ class Replicas:
             context, local = self._here()
             part, _, number = self._part(rows)
             own = self._means[local](part, seeds, number)
-            return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop])
+            return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop.read_value()])
 
         *means, stop = self._run(replica)
         self.stopping.assign(tf.math.ceil(stop))

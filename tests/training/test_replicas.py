@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sa_vae_tf.training.config import Config
-from tests import images, runs
+from tests import corpora, images, runs
 from tests.bin.test_errors import assert_one_line
 from tests.launcher import Finished
 
@@ -99,16 +99,32 @@ def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tm
     for ended in stopped.wait():
         assert ended.status == 143, ended.stderr
     # One of them killed: the other does not wait for ever.
-    lost = Workers(launcher, config)
-    wait_for_step(config.run_dir, max(runs.numbers(Path(config.run_dir, "checkpoints", "latest"))) + 1)
-    os.kill(lost.processes[1], signal.SIGKILL)
-    chief, killed = lost.wait()
-    assert killed.status == -signal.SIGKILL
-    assert chief.status == 75, chief.stderr
-    assert chief.stderr.splitlines()[-1].startswith("train.py: error: a worker was lost (")
+    for number in (1, 0):
+        lost = Workers(launcher, config)
+        wait_for_step(config.run_dir, max(runs.numbers(Path(config.run_dir, "checkpoints", "latest"))) + 1)
+        os.kill(lost.processes[number], signal.SIGKILL)
+        ended = lost.wait()
+        assert ended[number].status == -signal.SIGKILL
+        assert ended[1 - number].status == 75, ended[1 - number]
+        assert ended[1 - number].stderr.splitlines()[-1].startswith("train.py: error: a worker was lost (")
     for ended in Workers(launcher, config).wait():
         assert ended.status == 0, ended.stderr
     assert_same_figures(config.run_dir, alone.run_dir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [False, True])
+def test_texts_in_parts_on_two_devices(compiled, launcher, data_dir, tmp_path):
+    files = corpora.write(tmp_path)
+    whole = corpora.tiny(tmp_path / "one", data_dir, files, num_epochs=2, device="cpu", jit_compile=compiled)
+    # Ten texts are two parts of five, each taken one text after the other.
+    spread = dataclasses.replace(
+        whole, run_dir=str(tmp_path / "spread"), strategy="mirrored", replicas=2, words_at_once=1
+    )
+    for config in (whole, spread):
+        ended = launcher.run("bin/train.py", *runs.arguments(config))
+        assert ended.status == 0, ended.stderr
+    assert_same_figures(spread.run_dir, whole.run_dir)
 
 
 @pytest.mark.slow
