@@ -168,8 +168,6 @@ def open_lines(about: dict[str, Any]) -> Iterator[Source]:
     with file:
         on_disk = getattr(file, "fileobj", None) or file  # Of a .gz, the file as it lies there.
         size = os.fstat(on_disk.fileno()).st_size
-        if file.peek(len(ARRAY))[: len(ARRAY)] == ARRAY:
-            raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
         lines = read_lines(file, about["max_length"])
         yield Source("line", lines, lambda: on_disk.tell() / size, lambda texts, places: texts)
 
@@ -178,6 +176,8 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
     """Yields the lines of a file, holding one at a time in memory."""
     number = 0
     try:
+        if file.peek(len(ARRAY))[: len(ARRAY)] == ARRAY:  # type: ignore[attr-defined]
+            raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
         while content := file.readline(MAX_BYTES):
             number += 1
             more = content
