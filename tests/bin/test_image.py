@@ -113,7 +113,7 @@ def test_images_without_a_test_split(launcher, data_dir, tmp_path):
     np.save(tmp_path / "others.npy", images.bars(7, height=6))
     ended = launcher.run(*command, f"--test_file={tmp_path}/others.npy")
     assert ended.status == 2
-    assert f"error: {tmp_path}/others.npy: images of 6 x 6 pixels, not --image_height=8" in ended.stderr
+    assert f"error: --test_file={tmp_path}/others.npy: images of 6 x 6 pixels, not --image_height=8" in ended.stderr
 
 
 def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
