@@ -119,15 +119,21 @@ def test_losses_of_the_path_and_of_the_bounds_along_it(loss, clip, product):
     assert toy.relative_error(expected, toy.derivative(toy.unrolled, problem, refinement)) > 0.1
 
 
-@pytest.mark.parametrize("product", ["exact", "finite_difference"])
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("product", "momentum"),
+    [
+        ("exact", 0.5),
+        pytest.param("exact", 0.0, marks=pytest.mark.slow),
+        pytest.param("finite_difference", 0.5, marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     "shortened",
     [{"patience": 1}, {"patience": 2}, *({"reverse_steps": m} for m in (0, 1, 3, 5, 9))]
     + [{"patience": 1, "reverse_steps": 1}, {"patience": 2, "reverse_steps": 2}],
     ids=str,
 )
-@pytest.mark.parametrize("loss", [toy.final_loss, path_loss])
+@pytest.mark.parametrize("loss", [pytest.param(toy.final_loss, marks=pytest.mark.slow), path_loss])
 def test_shortened_refinements_are_those_of_the_unrolled_loop(loss, shortened, momentum, product):
     problem = toy.make(5, dropout_rate=0.3)
     refinement = RefinementSettings(**RATES, clip_norm=1.0, momentum=momentum, product=product, **shortened)

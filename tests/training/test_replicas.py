@@ -37,7 +37,7 @@ def assert_same_figures(run_dir: str | Path, other: str | Path, tolerance: float
         assert line == pytest.approx(expected, rel=tolerance, abs=tolerance)
 
 
-@pytest.mark.parametrize("replicas", [*(pytest.param(count, marks=pytest.mark.slow) for count in (1, 2)), 4])
+@pytest.mark.parametrize("replicas", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 4))])
 def test_devices_make_the_losses_of_one(replicas, alone, launcher, tmp_path):
     config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), strategy="mirrored", replicas=replicas)
     ended = launcher.run("bin/train.py", *runs.arguments(config))
@@ -90,6 +90,7 @@ def wait_for_step(run_dir: str, step: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tmp_path):
     config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), checkpoint_steps=1)
     # A signal to the worker that does not write.
