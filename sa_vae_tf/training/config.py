@@ -207,6 +207,7 @@ class Config:
     lr_decay_start_epoch: int = _option(
         5, "From this epoch on, the first without improvement starts decaying the rate, every epoch; 0: never.", low=0
     )
+    lr_decay_always: bool = _option(False, "The rate decays every epoch from there on, whatever the bound does.")
     lr_decay_factor: float = _option(0.5, "Factor of that decay.", low=0)
     min_learning_rate: float = _option(0.0, "Training ends when the rate falls below this.", low=0)
     skip_norm: float = _option(1e4, "A step whose gradient is larger than this, or not finite, is skipped.", low=0)

@@ -26,14 +26,15 @@ class LearningRateRule(keras.callbacks.Callback):
 
     Args:
       start_epoch: the rule waits until this many epochs are done; 0 never decays.
+      always: it does not wait for an epoch without a better bound.
       factor: of the decay.
       minimum: training ends when the rate falls below it.
       steps_per_epoch: batches in an epoch, so that one which was not finished does not count.
     """
 
-    def __init__(self, start_epoch: int, factor: float, minimum: float, steps_per_epoch: int):
+    def __init__(self, start_epoch: int, always: bool, factor: float, minimum: float, steps_per_epoch: int):
         super().__init__()
-        self.start_epoch, self.factor, self.minimum = start_epoch, factor, minimum
+        self.start_epoch, self.always, self.factor, self.minimum = start_epoch, always, factor, minimum
         self.steps_per_epoch = steps_per_epoch
         self.best = tf.Variable(float("inf"), trainable=False, name="best_bound")
         self.improved = False
@@ -45,7 +46,7 @@ class LearningRateRule(keras.callbacks.Callback):
         self.improved = logs["val_nll_bound"] < float(self.best)
         if self.improved:
             self.best.assign(logs["val_nll_bound"])
-        elif self.start_epoch and epoch + 1 >= self.start_epoch:
+        if (self.always or not self.improved) and 0 < self.start_epoch <= epoch + 1:
             self.decaying.assign(True)
         if bool(self.decaying):
             rate = self.model.optimizer.learning_rate

@@ -84,7 +84,11 @@ def _train(
     steps_per_epoch = training.steps(config.batch_size)
     model = build_model(config, data.vocabulary, steps_per_epoch, strategy)
     rule = LearningRateRule(
-        config.lr_decay_start_epoch, config.lr_decay_factor, config.min_learning_rate, steps_per_epoch
+        config.lr_decay_start_epoch,
+        config.lr_decay_always,
+        config.lr_decay_factor,
+        config.min_learning_rate,
+        steps_per_epoch,
     )
     checkpoints = Checkpoints(run, model, {"best_bound": rule.best, "decaying": rule.decaying})
     resumed = checkpoints.restore_latest()

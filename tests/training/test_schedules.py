@@ -25,11 +25,11 @@ def test_kl_weight_is_exactly_one_after_the_warm_up(start, warmup_steps, later):
     assert float(kl_weight(tf.constant(warmup_steps + later, tf.int64), start, warmup_steps)) == 1
 
 
-def run_rule(bounds, start_epoch: int, factor: float = 0.5, minimum: float = 0.0):
+def run_rule(bounds, start_epoch: int, always: bool = False, factor: float = 0.5, minimum: float = 0.0):
     """Returns what the rule makes of validation bounds: rates and whether each epoch improved, until training ends."""
     optimizer = SimpleNamespace(learning_rate=tf.Variable(1.0))
     model = SimpleNamespace(step=0, optimizer=optimizer, stop_training=False)
-    rule = LearningRateRule(start_epoch, factor, minimum, STEPS_PER_EPOCH)
+    rule = LearningRateRule(start_epoch, always, factor, minimum, STEPS_PER_EPOCH)
     rule.set_model(model)
     rates, improved = [], []
     for epoch, bound in enumerate(bounds):
@@ -53,6 +53,11 @@ def test_the_rule_waits_for_its_first_epoch():
     assert run_rule([5, 6, 7, 4, 5, 6], start_epoch=5)[1] == [1, 1, 1, 1, 0.5, 0.25]
     assert run_rule([5, 6, 7, 4, 3, 6], start_epoch=5)[1] == [1, 1, 1, 1, 1, 0.5]
     assert run_rule([5, 6, 7], start_epoch=0)[1] == [1, 1, 1]
+
+
+def test_the_rate_decays_whatever_the_bound_does():
+    assert run_rule([5, 4, 3, 6, 2], start_epoch=2, always=True)[1] == [1, 0.5, 0.25, 0.125, 0.0625]
+    assert run_rule([5, 6], start_epoch=0, always=True)[1] == [1, 1]
 
 
 def test_training_ends_when_the_rate_falls_below_the_minimum():
