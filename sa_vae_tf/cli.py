@@ -77,6 +77,8 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             _end("interrupted", INTERRUPTED)
         except Exception as error:
+            if message := _of_user_in(error):
+                _fail(message, WRONG_FLAGS)
             if _is_disk_full(error):
                 message = "the disk is full; what was written before is whole: free some space, give the same command"
                 _fail(message, FAILED)
@@ -147,6 +149,12 @@ def _expected(given: str, missing: bool) -> str:
     if isinstance(parser, flags.EnumParser):
         return f"{given}: expected one of {', '.join(parser.enum_values)}"
     return f"{given}: expected {parser.syntactic_help or 'true or false'}"
+
+
+def _of_user_in(error: Exception) -> str:
+    """Returns the message of a `UserError` that a data set's generator raised and TensorFlow wrapped, or ''."""
+    raised = re.search(rf"^{UserError.__module__}\.UserError: (.*)$", str(error), re.MULTILINE)
+    return raised[1] if raised and isinstance(error, tf.errors.OpError) else ""
 
 
 def _is_disk_full(error: BaseException | None) -> bool:

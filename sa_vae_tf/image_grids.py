@@ -103,9 +103,9 @@ def _examples(config: Config, request: Request) -> ImageSplit:
         return validation
     images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
     own = images.get("test", images["train"])
-    if request.mode == "interpolate" and len(own) < 2:
+    if request.mode == "interpolate" and own.shape[0] < 2:
         raise UserError(f"--input={request.input}: one image; expected at least 2 for --mode=interpolate")
-    return ImageSplit(own, request.seed, 2)
+    return ImageSplit(own, np.arange(own.shape[0]), request.seed, 2)
 
 
 def _posteriors(model: LatentVariableModel, examples: ImageSplit, request: Request) -> tuple[np.ndarray, tf.Tensor]:

@@ -25,6 +25,13 @@ def fail_as_tensorflow_datasets_does():
     except tf.errors.OpError as error:
         raise RuntimeError("Failed to finalize writing") from error
 
+def read_damaged_data():
+    def examples():
+        yield 1
+        raise UserError("shard: record 3 is damaged")
+
+    list(tf.data.Dataset.from_generator(examples, output_signature=tf.TensorSpec([], tf.int32)).prefetch(2))
+
 cli.run(lambda: exec(compile(CODE.value, "code", "exec")))
 """
 FULL = "the disk is full; what was written before is whole: free some space, give the same command"
@@ -54,6 +61,7 @@ def test_done(run):
         ("raise tf.errors.OutOfRangeError(None, None, 'events; File too large\\n\\tFailed to flush')", 1, FULL),
         (f"raise tf.errors.UnknownError(None, None, 'x; {os.strerror(122)}')", 1, FULL),
         ("fail_as_tensorflow_datasets_does()", 1, FULL),
+        ("read_damaged_data()", 2, "shard: record 3 is damaged"),
         ("open('/no/such/file')", 1, "/no/such/file: No such file or directory"),
     ],
 )

@@ -95,7 +95,7 @@ def true_nll(config: Config) -> dict[str, float]:
     """Estimates the negative log-likelihood of the test set under the generator that drew it, in nats."""
     seed = config.data_seed or config.seed
     builder = synthetic.builder(seed, config.num_examples, config.data_dir or None)
-    tokens = np.stack([example["tokens"] for example in builder.as_dataset(split="test").as_numpy_iterator()])
+    tokens = synthetic.tokens(builder, "test")
     oracle = synthetic.oracle(seed)
     estimates = {
         f"{samples:,} prior samples": float(nll_by_prior_samples(oracle, tokens, samples, [seed, 0]).mean())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from sa_vae_tf.data.image_files import read_images
-from sa_vae_tf.data.preparation import data_folder, fingerprint, prepare
+from sa_vae_tf.data.images import Intensities
+from sa_vae_tf.data.preparation import KEY_SHIFT, data_folder, fingerprint, prepare
+from sa_vae_tf.data.records import Records
 from sa_vae_tf.errors import UserError
 
 
@@ -62,7 +64,7 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, images: np.ndarray):
         for index, image in enumerate(images):
-            yield index, {"image": image}
+            yield index << KEY_SHIFT, {"image": image}
 
 
 class OmniglotBurda(ImageFiles):
@@ -101,7 +103,7 @@ class OmniglotBurda(ImageFiles):
         return images
 
 
-def file_images(path: str, height: int, width: int, data_dir: str | None) -> dict[str, np.ndarray]:
+def file_images(path: str, height: int, width: int, data_dir: str | None) -> dict[str, Intensities]:
     """Returns the images of a file or folder, reading it only if it or its size is new.
 
     Args:
@@ -110,7 +112,7 @@ def file_images(path: str, height: int, width: int, data_dir: str | None) -> dic
       data_dir: where prepared data is kept; None for TFDS's default.
 
     Returns:
-      'train' and perhaps 'test': float32 [images, height, width, 1] in [0, 1].
+      'train' and perhaps 'test'.
 
     Raises:
       UserError: if it cannot be read, holds anything else or images of another size.
@@ -118,7 +120,7 @@ def file_images(path: str, height: int, width: int, data_dir: str | None) -> dic
     return _prepared(ImageFiles, path, height, width, data_dir)
 
 
-def published_images(name: str, data_dir: str | None, manual_dir: str) -> dict[str, np.ndarray]:
+def published_images(name: str, data_dir: str | None, manual_dir: str) -> Mapping[str, Intensities]:
     """Returns the images of a published corpus, preparing it on first use.
 
     Args:
@@ -128,7 +130,7 @@ def published_images(name: str, data_dir: str | None, manual_dir: str) -> dict[s
         `data_dir`.
 
     Returns:
-      'train' and 'test': float32 [images, 28, 28, 1] in [0, 1].
+      'train' and 'test'.
 
     Raises:
       UserError: if a file is missing, is not the published one or cannot be downloaded.
@@ -137,11 +139,11 @@ def published_images(name: str, data_dir: str | None, manual_dir: str) -> dict[s
     return PUBLISHED_IMAGES[name](data_dir, folder / name)
 
 
-def _omniglot(data_dir: str | None, folder: Path) -> dict[str, np.ndarray]:
+def _omniglot(data_dir: str | None, folder: Path) -> Mapping[str, Intensities]:
     return _prepared(OmniglotBurda, str(OmniglotBurda.locate(folder)), 28, 28, data_dir)
 
 
-def _mnist(data_dir: str | None, folder: Path) -> dict[str, np.ndarray]:
+def _mnist(data_dir: str | None, folder: Path) -> Mapping[str, Intensities]:
     """Returns MNIST, which TFDS downloads."""
 
     builder = prepare(lambda folder: tfds.builder("mnist", data_dir=folder), data_dir, "--corpus=mnist")
@@ -149,26 +151,32 @@ def _mnist(data_dir: str | None, folder: Path) -> dict[str, np.ndarray]:
     return {name: images / np.float32(255) for name, images in splits.items()}
 
 
-PUBLISHED_IMAGES: dict[str, Callable[[str | None, Path], dict[str, np.ndarray]]] = {
+PUBLISHED_IMAGES: dict[str, Callable[[str | None, Path], Mapping[str, Intensities]]] = {
     OmniglotBurda.name: _omniglot,
     "mnist": _mnist,
 }
 
 
+class ImageRecords:
+    """The images of a split, read from disk as they are asked for; see `Intensities`."""
+
+    def __init__(self, records: Records, height: int, width: int):
+        self.records, self.shape = records, (len(records), height, width, 1)
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        return np.stack([example["image"] for example in self.records.__getitems__(numbers.tolist())])
+
+
 def _prepared(
     builder: type[ImageFiles], path: str, height: int, width: int, data_dir: str | None
-) -> dict[str, np.ndarray]:
-    recipe = json.dumps([fingerprint(path), height, width])
+) -> dict[str, Intensities]:
+    files = fingerprint(path)
     config = ImageConfig(
-        name=hashlib.sha256(recipe.encode()).hexdigest()[:16],
+        name=hashlib.sha256(json.dumps([files, height, width]).encode()).hexdigest()[:16],
         description=f"{height} x {width} pixels.",
         path=path,
         height=height,
         width=width,
     )
-    prepared = prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, path)
-    sources = {split: prepared.as_data_source(split) for split in prepared.info.splits}
-    return {
-        split: np.stack([example["image"] for example in source.__getitems__(range(len(source)))])
-        for split, source in sources.items()
-    }
+    prepared = prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, path, files)
+    return {split: ImageRecords(Records(prepared, split), height, width) for split in prepared.info.splits}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.data.pipeline import made_ahead
+from sa_vae_tf.data.pipeline import FIRST, Share, made_ahead
 from sa_vae_tf.errors import UserError
 
 # Training images that are held out (section 4.3), or a tenth of fewer than ten times as many.
@@ -17,6 +18,17 @@ VALIDATION_IMAGES = 2000
 
 
 SPLITS = ("train", "validation", "test")
+
+
+class Intensities(Protocol):
+    """Grey images in [0, 1], which are had by number, as those of an array are."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(count, height, width, 1)."""
+
+    def __getitem__(self, numbers: np.ndarray) -> np.ndarray:
+        """Returns the images of these numbers, float32 [numbers, height, width, 1]."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,23 +39,25 @@ class ImageSplit:
     hold one draw, batches for training another in each epoch; a draw is a function of seed, split, epoch and index.
 
     Attributes:
-      intensities: [count, height, width, 1] in [0, 1].
+      intensities: of these images and perhaps of others.
+      numbers: which of them are in the split.
       seed: of the one draw.
       number: of the split among those of its corpus.
     """
 
-    intensities: np.ndarray
+    intensities: Intensities
+    numbers: np.ndarray
     seed: int
     number: int
 
     @property
     def count(self) -> int:
         """Number of examples."""
-        return len(self.intensities)
+        return len(self.numbers)
 
     def take(self, count: int) -> ImageSplit:
         """Returns the first `count` examples, or all of them for 0."""
-        return dataclasses.replace(self, intensities=self.intensities[: count or None])
+        return dataclasses.replace(self, numbers=self.numbers[: count or None])
 
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches in which every example occurs once."""
@@ -57,11 +71,11 @@ class ImageSplit:
 
         return self._batches(batches, self.steps(batch_size))
 
-    def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+    def shuffled(self, batch_size: int, seed: int, start: int, share: Share | None = None) -> tf.data.Dataset:
         """Returns endless batches, each epoch drawn and ordered anew, without the first `start` of them.
 
         The batch at a given position depends on the seed and the position alone, so that a run that was stopped
-        goes on with the batches it had not seen.
+        goes on with the batches it had not seen. For `share` see `pipeline.Split`.
         """
 
         def epoch(number: int) -> Iterator[tuple[np.ndarray, list[int]]]:
@@ -72,17 +86,21 @@ class ImageSplit:
             first, passed = divmod(start, self.steps(batch_size))
             return itertools.islice(itertools.chain.from_iterable(map(epoch, itertools.count(first))), passed, None)
 
-        return self._batches(batches, tf.data.INFINITE_CARDINALITY)
+        return self._batches(batches, tf.data.INFINITE_CARDINALITY, share)
 
-    def _batches(self, plan: Callable[[], Iterable[tuple[np.ndarray, list[int]]]], count: int) -> tf.data.Dataset:
-        def batches() -> Iterator[dict[str, np.ndarray]]:
+    def _batches(
+        self, plan: Callable[[], Iterable[tuple[np.ndarray, list[int]]]], count: int, share: Share | None = None
+    ) -> tf.data.Dataset:
+        def batches() -> Iterator[dict[str, Any]]:
             for index, seed in plan():
-                images = (binary(self.intensities[i], [*seed, i]) for i in index)
-                yield {"x": np.stack(list(images)), "index": index}
+                rows = share.rows(len(index)) if share else slice(0, len(index))
+                images = zip(self.intensities[self.numbers[index[rows]]], index[rows], strict=True)
+                x = np.stack([binary(image, [*seed, i]) for image, i in images])
+                yield {"x": x, "index": index, **({"first": rows.start} if share else {})}
 
         shape = [None, *self.intensities.shape[1:]]
         batch = {"x": tf.TensorSpec(shape, tf.uint8), "index": tf.TensorSpec([None], tf.int64)}
-        data = tf.data.Dataset.from_generator(batches, output_signature=batch)
+        data = tf.data.Dataset.from_generator(batches, output_signature=batch | (FIRST if share else {}))
         return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))
 
 
@@ -96,23 +114,23 @@ def _cut(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
-def image_splits(images: dict[str, np.ndarray], seed: int) -> dict[str, ImageSplit]:
+def image_splits(images: Mapping[str, Intensities], seed: int) -> dict[str, ImageSplit]:
     """Returns the splits of a corpus, with validation images held out of those for training.
 
     Args:
-      images: 'train' or 'test' or both: intensities, [images, height, width, 1].
+      images: 'train' or 'test' or both.
       seed: of the choice of validation images, and of the one draw of each split.
 
     Raises:
       UserError: if there is but one image to train on.
     """
-    parts = dict(images)
+    parts = {name: (of_split, np.arange(of_split.shape[0])) for name, of_split in images.items()}
     if "train" in images:
-        count = len(images["train"])
+        count = images["train"].shape[0]
         held_out = min(VALIDATION_IMAGES, max(1, count // 10))
         if held_out == count:
             raise UserError("--data_file: holds one image to train on; expected at least two")
         order = np.random.default_rng(seed).permutation(count)
-        parts["train"] = images["train"][np.sort(order[held_out:])]
-        parts["validation"] = images["train"][np.sort(order[:held_out])]
-    return {name: ImageSplit(of_split, seed, SPLITS.index(name)) for name, of_split in parts.items()}
+        parts["train"] = images["train"], np.sort(order[held_out:])
+        parts["validation"] = images["train"], np.sort(order[:held_out])
+    return {name: ImageSplit(*part, seed, SPLITS.index(name)) for name, part in parts.items()}

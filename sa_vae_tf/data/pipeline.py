@@ -3,18 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from typing import Any
 
 import tensorflow as tf
 
 # Examples that are shuffled among each other: all of a small corpus.
 SHUFFLE_BUFFER = 100_000
+# What a batch that is shared has beside those that are not.
+FIRST = {"first": tf.TensorSpec([], tf.int32)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which rows of each batch are read: those of one of several workers.
+
+    Attributes:
+      number: of the worker.
+      count: of workers.
+    """
+
+    number: int = 0
+    count: int = 1
+
+    def rows(self, batch: int) -> slice:
+        """Returns the rows of this worker in a batch of so many.
+
+        A batch is cut in as many equal parts as divide both it and the workers, so that each is read equally often.
+        """
+        parts = math.gcd(batch, self.count)
+        size = batch // parts
+        return slice(self.number % parts * size, (self.number % parts + 1) * size)
 
 
 def made_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     """Returns the batches, two of which are made while the one before is computed with.
 
-    TensorFlow's tuning has nothing to choose here, and an iterator that it watches waits, before it is deleted, as long
-    again as it was in use, up to a minute: after each epoch and at the end of a program.
+    TensorFlow's tuning has nothing to choose here, and an iterator that it watches waits for the tuner before it is
+    deleted: after each epoch and at the end of a program.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -48,11 +74,18 @@ class Split:
         """Returns batches of all examples in order."""
         return made_ahead(self._numbered().batch(batch_size))
 
-    def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+    def shuffled(self, batch_size: int, seed: int, start: int, share: Share | None = None) -> tf.data.Dataset:
         """Returns endless batches, each epoch in an order of its own, without the first `start` of them.
 
         The batch at a given position depends on the seed and the position alone, so that a run that was stopped
         goes on with the batches it had not seen.
+
+        Args:
+          batch_size: examples in a batch.
+          seed: of the orders.
+          start: position of the first batch.
+          share: the rows to read; None for all. `index` has all of a batch, `x` those rows, and `first` is the number
+            of the first of them.
         """
         steps = self.steps(batch_size)
         numbered = self._numbered().cache()
@@ -64,5 +97,13 @@ class Split:
             shuffled = numbered.shuffle(SHUFFLE_BUFFER, seed=order[0], reshuffle_each_iteration=False)
             return shuffled.batch(batch_size)
 
-        epochs = tf.data.Dataset.counter(start // steps).flat_map(epoch)
-        return made_ahead(epochs.skip(start % steps))
+        def shared(batch: dict[str, Any]) -> dict[str, Any]:
+            assert share
+            # The last batch of an epoch may be smaller than the others.
+            whole, last = (share.rows(size) for size in (batch_size, self.count % batch_size or batch_size))
+            is_whole = tf.shape(batch["index"])[0] == batch_size
+            first, stop = (tf.where(is_whole, a, b) for a, b in ((whole.start, last.start), (whole.stop, last.stop)))
+            return {**batch, "x": batch["x"][first:stop], "first": first}
+
+        epochs = tf.data.Dataset.counter(start // steps).flat_map(epoch).skip(start % steps)
+        return made_ahead(epochs.map(shared) if share else epochs)

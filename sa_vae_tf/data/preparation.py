@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import requests
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
+from sa_vae_tf.data import manifest
 from sa_vae_tf.errors import DISK_FULL, UserError
 
 logger = logging.getLogger(__name__)
+
+# What exceeds a gigabyte TFDS sorts in a thousand parts, by the first bits of a 128-bit key, each part in memory. In
+# this way up to 2^30 examples, numbered from 0, are spread over the parts.
+KEY_SHIFT = 98
 
 Builder = TypeVar("Builder", bound=tfds.core.DatasetBuilder)
 
@@ -25,8 +33,16 @@ def data_folder(data_dir: str | None) -> Path:
     return Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
 
 
-def fingerprint(path: str | Path) -> list[tuple[str, int, int]]:
-    """Returns what changes when a file, or one of those in a folder, does.
+class SourceFile(NamedTuple):
+    """A file, and what changes when it does: its size in bytes and the time of its last change."""
+
+    path: str
+    size: int
+    modified_ns: int
+
+
+def fingerprint(path: str | Path) -> list[SourceFile]:
+    """Returns a file, or those in a folder, as they are now.
 
     Raises:
       UserError: if there is no such file or folder.
@@ -36,36 +52,48 @@ def fingerprint(path: str | Path) -> list[tuple[str, int, int]]:
         found = [(str(file.resolve()), file.stat()) for file in files]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    return [(name, status.st_size, status.st_mtime_ns) for name, status in found]
+    return [SourceFile(name, status.st_size, status.st_mtime_ns) for name, status in found]
 
 
-def prepare(make: Callable[[Path], Builder], data_dir: str | None, corpus: str) -> Builder:
-    """Returns a builder whose data is prepared, now if it was not before.
+def prepare(
+    make: Callable[[Path], Builder], data_dir: str | None, corpus: str, files: Sequence[SourceFile] = ()
+) -> Builder:
+    """Returns a builder whose data is prepared, now if it was not before, and is as it was then.
 
     Args:
       make: function (folder of prepared data) -> builder.
       data_dir: where prepared data is kept; None for TFDS's default.
       corpus: what the message that data is being prepared calls it.
+      files: what it is prepared from.
 
     Raises:
-      UserError: if there is something in its way, it cannot be downloaded, or what the builder raises.
+      UserError: if there is something in its way, it cannot be downloaded, the prepared data is damaged, a file changes
+        while it is read, or what the builder raises.
     """
     try:
         folder = data_folder(data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        builder = make(folder)
-        if builder.is_prepared():
+        builder = _make(make, folder, corpus)
+        if manifest.exists(builder.data_path):
+            manifest.check(builder.data_path)
             return builder
         # Of two runs that start at once the second waits, and finds what the first has prepared.
         with (folder / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            builder = make(folder)
-            if not builder.is_prepared():
+            builder = _make(make, folder, corpus)
+            if not manifest.exists(builder.data_path):
                 logger.info("Preparing %s in %s", corpus, builder.data_path)
+                # What a process that was killed has left.
+                shutil.rmtree(builder.data_path, ignore_errors=True)
+                builder = _make(make, folder, corpus)
                 # TFDS would speak of a download.
                 tfds.disable_progress_bar()
                 with contextlib.redirect_stdout(None), _disk_full_as_os_error():
                     builder.download_and_prepare()
+                for file in files:
+                    if [file] != fingerprint(file.path):
+                        raise UserError(f"{file.path}: changed while it was read; give the same command again")
+                manifest.write(builder.data_path)
     except requests.RequestException as error:  # an OSError too
         raise UserError(f"{corpus}: TFDS cannot download it ({type(error).__name__}); expected a network") from None
     except OSError as error:
@@ -73,6 +101,16 @@ def prepare(make: Callable[[Path], Builder], data_dir: str | None, corpus: str) 
             raise
         raise UserError(f"--data_dir={data_dir or ''}: cannot write there ({error.strerror})") from None
     return builder
+
+
+def _make(make: Callable[[Path], Builder], folder: Path, corpus: str) -> Builder:
+    try:
+        return make(folder)
+    except (ParseError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{folder}: what was prepared of {corpus} is damaged ({type(error).__name__}); delete it, and the same "
+            "command prepares it anew"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.data.pipeline import made_ahead
+from sa_vae_tf.data.pipeline import FIRST, Share, made_ahead
+from sa_vae_tf.data.records import Records
 from sa_vae_tf.data.vocabulary import PAD
 
 BATCH = {"x": tf.TensorSpec([None, None], tf.int32), "index": tf.TensorSpec([None], tf.int64)}
@@ -21,12 +22,12 @@ class SequenceSplit:
     """One split of a corpus of sequences, with the face of `pipeline.Split`.
 
     Attributes:
-      source: random access to the examples: source.__getitems__(numbers) gives {"tokens": numbers of words} for each.
-      lengths: of the first examples of the source, those that are in the split, [count].
+      records: the examples, of each {"tokens": numbers of words}.
+      lengths: of the first of them, those that are in the split, [count].
       length_multiple: sequences are padded to a multiple of it, which bounds the number of shapes to compile for.
     """
 
-    source: Any
+    records: Records
     lengths: np.ndarray
     length_multiple: int = 8
 
@@ -51,11 +52,11 @@ class SequenceSplit:
         """Returns batches of all examples, each once, from the shortest to the longest."""
         return self._batches(lambda: self._cut(np.arange(self.count), batch_size), self.steps(batch_size))
 
-    def shuffled(self, batch_size: int, seed: int, start: int) -> tf.data.Dataset:
+    def shuffled(self, batch_size: int, seed: int, start: int, share: Share | None = None) -> tf.data.Dataset:
         """Returns endless batches, each epoch other ones in another order, without the first `start` of them.
 
         The batch at a given position depends on the seed and the position alone, so that a run that was stopped
-        goes on with the batches it had not seen.
+        goes on with the batches it had not seen. For `share` see `pipeline.Split`.
         """
 
         def epoch(number: int) -> Iterator[np.ndarray]:
@@ -68,7 +69,7 @@ class SequenceSplit:
             epochs = itertools.chain.from_iterable(map(epoch, itertools.count(first)))
             return itertools.islice(epochs, passed, None)
 
-        return self._batches(batches, tf.data.INFINITE_CARDINALITY)
+        return self._batches(batches, tf.data.INFINITE_CARDINALITY, share)
 
     def _padded(self, lengths: np.ndarray) -> np.ndarray:
         return -(-lengths // self.length_multiple) * self.length_multiple
@@ -78,13 +79,23 @@ class SequenceSplit:
         by_length = order[np.argsort(self._padded(self.lengths)[order], kind="stable")]
         return [by_length[i : i + batch_size] for i in range(0, self.count, batch_size)]
 
-    def _batches(self, plan: Callable[[], Iterable[np.ndarray]], count: int) -> tf.data.Dataset:
-        def batches() -> Iterator[dict[str, np.ndarray]]:
+    def _batches(
+        self, plan: Callable[[], Iterable[np.ndarray]], count: int, share: Share | None = None
+    ) -> tf.data.Dataset:
+        def batches() -> Iterator[dict[str, Any]]:
             for index in plan():
-                x = np.full([len(index), self._padded(self.lengths[index].max())], PAD, np.int32)
-                for row, example in zip(x, self.source.__getitems__(index.tolist()), strict=True):
-                    row[: len(example["tokens"])] = example["tokens"]
-                yield {"x": x, "index": index}
+                rows = share.rows(len(index)) if share else slice(0, len(index))
+                x = self._read(index[rows], int(self._padded(self.lengths[index].max())))
+                yield {"x": x, "index": index, **({"first": rows.start} if share else {})}
 
-        data = tf.data.Dataset.from_generator(batches, output_signature=BATCH)
+        data = tf.data.Dataset.from_generator(batches, output_signature=BATCH | (FIRST if share else {}))
         return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))
+
+    def _read(self, numbers: np.ndarray, length: int) -> np.ndarray:
+        x = np.full([len(numbers), length], PAD, np.int32)
+        for row, number, example in zip(x, numbers, self.records.__getitems__(numbers.tolist()), strict=True):
+            tokens = example["tokens"]
+            if len(tokens) != self.lengths[number]:
+                raise self.records.damaged(number)
+            row[: len(tokens)] = tokens
+        return x

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from sa_vae_tf.data.preparation import prepare
+from sa_vae_tf.data.records import Records
 from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.models.synthetic import SyntheticGenerator
 
@@ -38,9 +40,16 @@ class SyntheticConfig(tfds.core.BuilderConfig):
 class SyntheticSequences(tfds.core.GeneratorBasedBuilder):
     """Sequences of five symbols out of 1,000 whose two-dimensional latent variable is known."""
 
-    VERSION = tfds.core.Version("2.0.0")
-    RELEASE_NOTES = {"1.0.0": "Draws that depended on the number of cores.", "2.0.0": "The same draws on any machine."}
+    VERSION = tfds.core.Version("3.0.0")
+    RELEASE_NOTES = {
+        "1.0.0": "Draws that depended on the number of cores.",
+        "2.0.0": "The same draws on any machine.",
+        "3.0.0": "A format with random access.",
+    }
     BUILDER_CONFIGS = [SyntheticConfig(name="seed_1", description="The oracle of seed 1.")]
+
+    def __init__(self, *, file_format: Any = None, **kwargs: Any):
+        super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
@@ -86,3 +95,13 @@ def builder(seed: int, examples: int = 5000, data_dir: str | None = None) -> Syn
         data_dir,
         f"the synthetic corpus of seed {seed}",
     )
+
+
+def tokens(prepared: SyntheticSequences, split: str) -> np.ndarray:
+    """Returns the sequences of a split, int32 [examples, SEQUENCE_LENGTH].
+
+    Raises:
+      UserError: if they cannot be read.
+    """
+    records = Records(prepared, split)
+    return np.stack([example["tokens"] for example in records.__getitems__(range(len(records)))])

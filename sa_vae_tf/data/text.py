@@ -6,6 +6,7 @@ import array
 import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data.preparation import fingerprint, prepare
+from sa_vae_tf.data.preparation import KEY_SHIFT, fingerprint, prepare
+from sa_vae_tf.data.records import Records
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.text_files import count_words, read_examples
 from sa_vae_tf.data.vocabulary import Vocabulary
@@ -24,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 VOCABULARY_FILE = "vocabulary.txt"
-# What exceeds a gigabyte TFDS sorts in a thousand parts, by the first bits of a 128-bit key, each part in memory. In
-# this way up to 2^30 examples are spread over the parts.
-KEY_SHIFT = 98
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -109,11 +108,13 @@ class Corpus(NamedTuple):
       splits: those of train, validation and test that it has.
       statistics: for each split the numbers of documents, tokens (words and the end of each document), known words,
         the share of words that are unknown, and the numbers of long and of blank lines that were dropped.
+      files: path of each split.
     """
 
     vocabulary: Vocabulary
     splits: dict[str, SequenceSplit]
     statistics: dict[str, dict[str, Any]]
+    files: dict[str, str]
 
 
 def prepare_files(
@@ -159,8 +160,8 @@ def prepare_text(
 ) -> Corpus:
     """Returns the corpus that a builder makes of files by split; see `prepare_files`."""
     vocabulary = Vocabulary.read(vocab_file) if vocab_file else None
-    fingerprints = [(split, *file) for split, path in files.items() for file in fingerprint(path)]
-    recipe = [fingerprints, vocabulary and vocabulary.words, vocab_size, min_count, max_length]
+    found = {split: fingerprint(path) for split, path in files.items()}
+    recipe = [found, vocabulary and vocabulary.words, vocab_size, min_count, max_length]
     config = TextConfig(
         name=hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:16],
         description=f"At most {max_length} words a line.",
@@ -170,8 +171,8 @@ def prepare_text(
         min_count=min_count,
         max_length=max_length,
     )
-    corpus = ", ".join(files.values())
-    return _load(prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, corpus))
+    corpus, sources = ", ".join(files.values()), itertools.chain(*found.values())
+    return _load(prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, corpus, list(sources)))
 
 
 def _lengths_file(folder: str, split: str) -> Path:
@@ -182,14 +183,13 @@ def _load(builder: TextFiles) -> Corpus:
     names = [split for split in SPLITS if split in builder.info.splits]
     statistics = {split: builder.info.metadata[split] for split in names}
     splits = {
-        split: SequenceSplit(
-            builder.as_data_source(split), np.fromfile(_lengths_file(builder.data_dir, split), np.int32)
-        )
+        split: SequenceSplit(Records(builder, split), np.fromfile(_lengths_file(builder.data_dir, split), np.int32))
         for split in names
     }
     for split, of_split in statistics.items():
         logger.info("%s", _in_words(split, of_split, builder.builder_config.max_length))
-    return Corpus(Vocabulary.read(Path(builder.data_dir) / VOCABULARY_FILE), splits, statistics)
+    vocabulary = Vocabulary.read(Path(builder.data_dir) / VOCABULARY_FILE)
+    return Corpus(vocabulary, splits, statistics, builder.builder_config.files)
 
 
 def _in_words(split: str, statistics: dict[str, Any], max_length: int) -> str:

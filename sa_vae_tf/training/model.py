@@ -163,14 +163,26 @@ class LatentVariableModel(keras.Model):
         return [name for name in self.shown if name != "initial_bound"]
 
     def draws(self, batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Returns a batch with the noise of a training step, [batch, ...] by name, and the seeds of its dropout."""
+        """Returns rows of a batch with the noise of a training step, by name, and the seeds of its dropout.
+
+        Args:
+          batch: as for training; where `x` has some of its rows alone, `first` is the number of the first of them.
+        """
         shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
         start_seed, draw_seed, prepare_seed = tf.unstack(
             tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
         )
         start = tf.random.stateless_normal(tf.shape(shape), start_seed)
         steps, final = draw(Posterior(shape, shape), self.steps, draw_seed)
-        rows = {"x": batch["x"], "start": start, "steps": tf.transpose(steps.noise, [1, 0, 2]), "final": final.noise}
+        noise = {"start": start, "steps": tf.transpose(steps.noise, [1, 0, 2]), "final": final.noise}
+        if "first" in batch:
+            count = tf.shape(batch["x"])[0]
+            # tf.slice, since XLA takes a place that it does not know for this one alone.
+            noise = {
+                name: tf.slice(t, [batch["first"], *[0] * (len(t.shape) - 1)], tf.concat([[count], tf.shape(t)[1:]], 0))
+                for name, t in noise.items()
+            }
+        rows = {"x": batch["x"], **noise}
         return rows, {"steps": steps.seed, "final": final.seed, "prepare": prepare_seed}
 
     def means(

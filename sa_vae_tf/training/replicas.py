@@ -58,12 +58,18 @@ class Replicas:
         return tf.function(function, autograph=False, jit_compile=True) if self.jit_compile else function
 
     def means(self, batch: Rows) -> Sequence[tf.Tensor]:
-        """Returns what `LatentVariableModel.means` does, of the whole batch."""
+        """Returns what `LatentVariableModel.means` does, of the whole batch.
+
+        Args:
+          batch: as for training; of several workers each has the rows that it is to compute, see `data.pipeline.Share`.
+        """
         rows, seeds = self._draws(batch)
+        first = batch.get("first", 0)
 
         def replica():
             context, local = self._here()
-            part, _, number = self._part(rows)
+            part, before = _part(rows, local, len(self.models))
+            number = (first + before) // tf.shape(part["x"])[0]
             own = self._means[local](part, seeds, number)
             return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop.read_value()])
 
@@ -78,11 +84,12 @@ class Replicas:
 
         def replica():
             context, local = self._here()
-            part, parts, number = self._part(batch)
+            count = self.strategy.num_replicas_in_sync
+            part, before = _part(batch, tf.convert_to_tensor(context.replica_id_in_sync_group), count)
             own = self._values[local](part)
             names[:] = own
-            before = number * (size // parts)
-            share = tf.cast(parts, tf.float32) / self.strategy.num_replicas_in_sync
+            # As often as each example is computed.
+            share = tf.cast(size // tf.shape(part["index"])[0], tf.float32) / count
             whole = []
             for value in own.values():
                 around = [[before, size - before - tf.shape(value)[0]], *([[0, 0]] * (len(value.shape) - 1))]
@@ -122,16 +129,16 @@ class Replicas:
         # Replicas are numbered worker by worker, and every worker has as many.
         return context, int(tf.get_static_value(context.replica_id_in_sync_group)) % len(self.models)
 
-    def _part(self, rows: Rows) -> tuple[Rows, tf.Tensor, tf.Tensor]:
-        """Returns the rows of this replica, the number of different parts, and which one this is.
 
-        There are as many parts as divide both the rows and the replicas, so that each is taken equally often: a batch
-        that the replicas cannot share evenly, as the last one of an epoch, is computed by several of them.
-        """
-        count = self.strategy.num_replicas_in_sync
-        batch = tf.shape(next(iter(rows.values())))[0]
-        numbers = tf.range(1, count + 1)
-        parts = tf.reduce_max(tf.where((batch % numbers == 0) & (count % numbers == 0), numbers, 1))
-        number = tf.convert_to_tensor(tf.distribute.get_replica_context().replica_id_in_sync_group) % parts
-        size = batch // parts
-        return {name: t[number * size : (number + 1) * size] for name, t in rows.items()}, parts, number
+def _part(rows: Rows, number: int | tf.Tensor, count: int) -> tuple[Rows, tf.Tensor]:
+    """Returns the rows that one of `count` devices takes, and how many are before them.
+
+    There are as many parts as divide both the rows and the devices, so that each is taken equally often: a batch that
+    the devices cannot share evenly, as the last one of an epoch, is computed by several of them.
+    """
+    batch = tf.shape(next(iter(rows.values())))[0]
+    numbers = tf.range(1, count + 1)
+    parts = tf.reduce_max(tf.where((batch % numbers == 0) & (count % numbers == 0), numbers, 1))
+    size = batch // parts
+    before = number % parts * size
+    return {name: t[before : before + size] for name, t in rows.items()}, before

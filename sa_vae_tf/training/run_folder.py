@@ -5,6 +5,7 @@ checkpoints/latest/   the last few checkpoints
 checkpoints/best/     the last two that were best on the validation bound
 metrics.jsonl         one line of figures an epoch
 results.json          the last evaluation
+sources.json          size, time and checksum of the files that its data was read from
 skipped_batch.npz     the batch at which training ended because too many steps had been skipped
 train/, validation/   TensorBoard events
 .lock                 locked by the process that trains, whose number it holds

@@ -8,6 +8,7 @@ import re
 
 import tensorflow as tf
 
+from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.config import Config
 
@@ -21,7 +22,7 @@ def make_strategy(config: Config) -> tf.distribute.Strategy | None:
       UserError: if there are fewer devices than asked for, or TF_CONFIG does not describe the workers.
     """
     if config.strategy == "multi_worker":
-        worker_index()
+        worker()
         try:
             return tf.distribute.MultiWorkerMirroredStrategy()
         except tf.errors.OpError as error:
@@ -31,8 +32,8 @@ def make_strategy(config: Config) -> tf.distribute.Strategy | None:
     return None
 
 
-def worker_index() -> int:
-    """Returns the number of this worker among those of TF_CONFIG.
+def worker() -> Share:
+    """Returns which of the workers of TF_CONFIG this one is.
 
     Raises:
       UserError: if TF_CONFIG does not describe them.
@@ -49,7 +50,7 @@ def worker_index() -> int:
         raise wrong from None
     if not right or type(index) is not int or index not in range(len(workers)):
         raise wrong
-    return index
+    return Share(index, len(workers))
 
 
 def _local_devices(replicas: int) -> list[str]:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from sa_vae_tf.data import synthetic
 from sa_vae_tf.data.image_corpora import file_images, published_images
-from sa_vae_tf.data.images import ImageSplit, image_splits
+from sa_vae_tf.data.images import ImageSplit, Intensities, image_splits
 from sa_vae_tf.data.pipeline import Split
 from sa_vae_tf.data.published import prepare_published
 from sa_vae_tf.data.sequences import SequenceSplit
@@ -38,10 +38,17 @@ from sa_vae_tf.training.text_samples import TextSamples
 
 
 class Data(NamedTuple):
-    """A corpus: its splits by name, and of text the words it knows."""
+    """A corpus.
+
+    Attributes:
+      splits: by name.
+      vocabulary: the words it knows, of text.
+      sources: paths of the files or folders it was read from, by split.
+    """
 
     splits: Mapping[str, Split | SequenceSplit | ImageSplit]
     vocabulary: Vocabulary | None = None
+    sources: Mapping[str, str] = {}
 
 
 class Task(NamedTuple):
@@ -89,9 +96,9 @@ def data_seed(config: Config) -> int:
 
 def _synthetic_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
     builder = synthetic.builder(data_seed(config), config.num_examples, config.data_dir or None)
-    # The corpus is small: kept in memory, it is read from disk once.
-    examples = {name: builder.as_dataset(split=name).map(lambda example: example["tokens"]).cache() for name in names}
-    return Data({name: Split(examples[name], builder.info.splits[name].num_examples) for name in names})
+    # The corpus is small: it is kept in memory.
+    tokens = {name: synthetic.tokens(builder, name) for name in names}
+    return Data({name: Split(tf.data.Dataset.from_tensor_slices(x), len(x)) for name, x in tokens.items()})
 
 
 def _synthetic_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
@@ -156,7 +163,7 @@ def _text_data(config: Config, names: Sequence[str], vocabulary_file: Path | Non
         if not corpus.statistics[name]["known_words"]:
             raise UserError(f"{files[name] or config.corpus}: the vocabulary knows none of its words")
     splits = {name: split.padded_to(config.length_multiple) for name, split in corpus.splits.items()}
-    return Data(splits, corpus.vocabulary)
+    return Data(splits, corpus.vocabulary, corpus.files)
 
 
 def _text_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
@@ -204,21 +211,23 @@ def _words_and_end(tokens: tf.Tensor) -> tf.Tensor:
 
 def _image_data(config: Config, names: Sequence[str], vocabulary_file: Path | None) -> Data:
     size, data_dir = (config.image_height, config.image_width), config.data_dir or None
-    images = {}
+    images: dict[str, Intensities] = {}
+    sources = {}
     if config.test_file and "test" in names:
         with _named(config, "test_file"):
             own = file_images(config.test_file, *size, data_dir)
         images["test"] = own.get("test", own["train"])
     if set(names) - images.keys():
         if config.data_file:
+            sources["train"] = config.data_file
             with _named(config, "data_file"):
-                corpus = file_images(config.data_file, *size, data_dir)
+                corpus: Mapping[str, Intensities] = file_images(config.data_file, *size, data_dir)
         else:
             corpus = published_images(config.corpus, data_dir, config.manual_dir)
-        images = corpus | images
+        images = {**corpus, **images}
         if "test" in names and "test" not in images:
             raise UserError("--test_file: expected images, there are none for the test split (or another --split)")
-    return Data(image_splits(images, data_seed(config)))
+    return Data(image_splits(images, data_seed(config)), sources=sources)
 
 
 def _image_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:

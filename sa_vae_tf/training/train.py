@@ -9,6 +9,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
+from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError, WorkerLost
@@ -26,8 +27,9 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
+from sa_vae_tf.training.sources import check_sources
 from sa_vae_tf.training.stopping import StopAtSignals
-from sa_vae_tf.training.strategies import make_strategy, worker_index
+from sa_vae_tf.training.strategies import make_strategy, worker
 from sa_vae_tf.training.tasks import TASKS
 
 logger = logging.getLogger(__name__)
@@ -56,14 +58,15 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     keras.utils.set_random_seed(config.seed)
     with tempfile.TemporaryDirectory() as unread:
         # Worker 0 writes. All others do as it does, into a folder that nobody reads.
-        writes = config.strategy != "multi_worker" or worker_index() == 0
+        share = worker() if config.strategy == "multi_worker" else None
+        writes = not (share and share.number)
         path = config.run_dir or config.default_run_dir
         run = RunFolder(path if writes else unread)
         run.open_for_training(config)
         try:
-            _train(run, config, strategy, verbose, writes)
+            _train(run, config, strategy, verbose, share)
         except LOST as error:
-            if config.strategy != "multi_worker":
+            if not share:
                 raise
             raise WorkerLost(
                 f"a worker was lost ({type(error).__name__}); the same command on every worker goes on from the last "
@@ -75,10 +78,15 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
 
 
 def _train(
-    run: RunFolder, config: Config, strategy: tf.distribute.Strategy | None, verbose: int | None, writes: bool
+    run: RunFolder,
+    config: Config,
+    strategy: tf.distribute.Strategy | None,
+    verbose: int | None,
+    share: Share | None,
 ) -> None:
-    task = TASKS[config.data]
+    task, writes = TASKS[config.data], not (share and share.number)
     data = task.data(config, ("train", "validation"), None)
+    check_sources(run, data.sources)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
@@ -117,8 +125,8 @@ def _train(
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
 
-    def batches_from(step: int) -> tf.data.Dataset:
-        return training.shuffled(config.batch_size, config.seed, step)
+    def batches_from(step: int, share: Share | None = None) -> tf.data.Dataset:
+        return training.shuffled(config.batch_size, config.seed, step, share)
 
     samples = task.samples(model, data.vocabulary, validation) if task.samples else dict
     callbacks = [
@@ -138,7 +146,7 @@ def _train(
     with StopAtSignals(checkpoints, steps_per_epoch) as stop_at_signals:
         for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
             model.fit(
-                batches_from(int(model.step)),
+                batches_from(int(model.step), share),
                 initial_epoch=first_epoch,
                 epochs=epochs,
                 steps_per_epoch=steps,

@@ -9,6 +9,7 @@ import tensorflow_datasets as tfds
 from sa_vae_tf.data import image_corpora
 from sa_vae_tf.data.image_corpora import OmniglotBurda, file_images, published_images
 from sa_vae_tf.data.images import ImageSplit, image_splits
+from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.errors import UserError
 from tests.images import bars, write, write_mat
 
@@ -18,6 +19,10 @@ def grey(count: int) -> np.ndarray:
     images = np.full([count, 12, 10, 1], 0.5, np.float32)
     images[:, 0, 0, 0], images[:, 0, 1, 0] = np.arange(count) % 2, np.arange(count) // 2 % 2
     return images
+
+
+def split_of(intensities: np.ndarray, seed: int = 3, number: int = 0) -> ImageSplit:
+    return ImageSplit(intensities, np.arange(len(intensities)), seed, number)
 
 
 def batches(data, count):
@@ -35,11 +40,11 @@ def test_validation_images_are_held_out_by_seed(count, held_out):
     assert {name: split.count for name, split in splits.items()} == {
         "train": count - held_out, "validation": held_out, "test": 3,
     }  # fmt: skip
-    both = [splits[name].intensities.ravel() for name in ("train", "validation")]
+    both = [splits[name].numbers for name in ("train", "validation")]
     np.testing.assert_array_equal(np.sort(np.concatenate(both)), np.arange(count))
     again, other = image_splits(images, 1), image_splits(images, 2)
-    np.testing.assert_array_equal(again["validation"].intensities, splits["validation"].intensities)
-    assert count < 10 or np.any(other["validation"].intensities != splits["validation"].intensities)
+    np.testing.assert_array_equal(again["validation"].numbers, splits["validation"].numbers)
+    assert count < 10 or np.any(other["validation"].numbers != splits["validation"].numbers)
 
 
 def test_one_image_is_too_few():
@@ -49,7 +54,7 @@ def test_one_image_is_too_few():
 
 def test_pixels_are_ones_as_often_as_their_intensity():
     intensities = np.tile(np.linspace(0, 1, 11, dtype=np.float32)[:, None, None], [4000, 1, 1, 1])
-    [batch] = batches(ImageSplit(intensities, 1, 0).in_order(4000), 1)
+    [batch] = batches(split_of(intensities).in_order(4000), 1)
     assert batch["x"].dtype == np.uint8
     assert set(np.unique(batch["x"])) == {0, 1}
     # Five standard deviations of a mean of 4,000 draws; none at zero and one.
@@ -59,14 +64,14 @@ def test_pixels_are_ones_as_often_as_their_intensity():
 
 
 def test_a_draw_depends_on_seed_split_epoch_and_index_alone():
-    split = ImageSplit(grey(20), 3, 0)
+    split = split_of(grey(20))
     once = by_index(split.in_order(8), 3)
     assert by_index(split.in_order(20), 1) == once == by_index(split.in_order(8), 3)
     epochs = [by_index(split.shuffled(8, 3, start), 3) for start in (0, 3, 6)]
     assert epochs[1] == by_index(split.shuffled(8, 3, 0).skip(3), 3)
     seen = [
-        once, *epochs, by_index(split.shuffled(8, 4, 0), 3), by_index(ImageSplit(grey(20), 4, 0).in_order(8), 3),
-        by_index(ImageSplit(grey(20), 3, 1).in_order(8), 3),
+        once, *epochs, by_index(split.shuffled(8, 4, 0), 3), by_index(split_of(grey(20), seed=4).in_order(8), 3),
+        by_index(split_of(grey(20), number=1).in_order(8), 3),
     ]  # fmt: skip
     assert all(draws.keys() == set(range(20)) for draws in seen)
     # 118 pixels of half grey: no two draws are alike.
@@ -77,7 +82,7 @@ def test_a_draw_depends_on_seed_split_epoch_and_index_alone():
 
 
 def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
-    split = ImageSplit(grey(20), 3, 0)
+    split = split_of(grey(20))
     assert split.steps(8) == 3
     orders = [
         [i for batch in batches(split.shuffled(8, 1, start), 3) for i in batch["index"]] for start in (0, 3)
@@ -92,15 +97,23 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
 
 @pytest.mark.parametrize("start", [1, 3, 7])
 def test_goes_on_where_it_was_stopped(start):
-    split = ImageSplit(grey(20), 3, 0)
+    split = split_of(grey(20))
     whole, rest = batches(split.shuffled(8, 1, 0), 9), batches(split.shuffled(8, 1, start), 9 - start)
     for one, other in zip(whole[start:], rest, strict=True):
         np.testing.assert_array_equal(one["x"], other["x"])
         np.testing.assert_array_equal(one["index"], other["index"])
 
 
+def test_workers_read_their_rows_of_the_same_batches():
+    whole = batches(split_of(grey(20)).shuffled(8, 1, 0), 5)
+    shared = [batches(split_of(grey(20)).shuffled(8, 1, 0, Share(n, 2)), 5) for n in range(2)]
+    for batch, *parts in zip(whole, *shared, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part["x"] for part in parts]), batch["x"])
+        assert [part["first"] for part in parts] == [0, len(batch["x"]) // 2]
+
+
 def test_take():
-    split = ImageSplit(grey(20), 3, 0)
+    split = split_of(grey(20))
     assert split.take(0).count == 20
     some = split.take(5)
     assert some.count == 5
@@ -110,16 +123,16 @@ def test_take():
 def test_a_file_is_read_when_it_is_new(tmp_path, monkeypatch):
     path = write(tmp_path)
     found = file_images(path, 8, 6, str(tmp_path / "data"))
-    np.testing.assert_array_equal(found["train"], bars(40))
-    np.testing.assert_array_equal(found["test"], bars(10, seed=1))
+    np.testing.assert_array_equal(found["train"][np.arange(40)], bars(40))
+    np.testing.assert_array_equal(found["test"][np.arange(10)], bars(10, seed=1))
     with monkeypatch.context() as patch:
         patch.setattr(image_corpora, "read_images", None)
         again = file_images(path, 8, 6, str(tmp_path / "data"))
     assert again.keys() == found.keys()
     for split, images in found.items():
-        np.testing.assert_array_equal(again[split], images)
+        np.testing.assert_array_equal(again[split][np.arange(10)], images[np.arange(10)])
     np.savez(path, bars(3))
-    assert len(file_images(path, 8, 6, str(tmp_path / "data"))["train"]) == 3
+    assert file_images(path, 8, 6, str(tmp_path / "data"))["train"].shape == (3, 8, 6, 1)
 
 
 def test_images_of_another_size(tmp_path):
@@ -149,7 +162,7 @@ def test_omniglot(chardata, manual_dir, tmp_path):
         "train": (5, 28, 28, 1), "test": (2, 28, 28, 1),
     }  # fmt: skip
     # The fourth pixel of a column is that of the first column's fourth row.
-    assert np.argwhere(images["train"][3]).tolist() == [[3, 0, 0]]
+    assert np.argwhere(images["train"][np.array([3])][0]).tolist() == [[3, 0, 0]]
 
 
 def test_tfds_s_own_way(chardata, tmp_path):
@@ -180,8 +193,11 @@ def test_an_omniglot_of_other_images(chardata, tmp_path):
 class Mnist:
     """Stands for the builder of TFDS whose files are there."""
 
-    def is_prepared(self):
-        return True
+    def __init__(self, folder):
+        self.data_path = folder / "mnist"
+
+    def download_and_prepare(self):
+        self.data_path.mkdir()
 
     def as_dataset(self, split, batch_size):
         assert batch_size == -1
@@ -191,7 +207,7 @@ class Mnist:
 
 def test_mnist(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tfds, "builder", lambda name, data_dir: {"mnist": Mnist()}[name])
+        patch.setattr(tfds, "builder", lambda name, data_dir: {"mnist": Mnist(tmp_path)}[name])
         images = published_images("mnist", str(tmp_path), "")
     assert {split: of_split.shape[0] for split, of_split in images.items()} == {"train": 4, "test": 2}
     assert images["train"].dtype == np.float32

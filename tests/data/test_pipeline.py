@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_vae_tf.data.pipeline import Split
+from sa_vae_tf.data.pipeline import Share, Split
 
 
 def split(count: int) -> Split:
@@ -84,3 +84,26 @@ def test_nothing_watches_the_batches():
     # An iterator that TensorFlow tunes may take up to a minute to be deleted.
     for batches in (split(5).in_order(2), split(5).shuffled(2, 0, 0)):
         assert batches.options().autotune.enabled is False
+
+
+@given(st.integers(0, 60), st.integers(1, 8))
+def test_shares_are_equal_and_each_row_is_in_as_many(batch, count):
+    rows = [range(batch)[Share(number, count).rows(batch)] for number in range(count)]
+    assert len({len(of_one) for of_one in rows}) == 1
+    taken = [sum(row in of_one for of_one in rows) for row in range(batch)]
+    assert len(set(taken)) <= 1
+    assert batch % count or all(times == 1 for times in taken)
+
+
+def test_workers_read_their_rows_of_the_same_batches():
+    split = Split(tf.data.Dataset.range(30), 30)
+    # Of eight, eight, eight and six rows; four do not divide six.
+    whole = list(split.shuffled(8, 1, 2).take(6).as_numpy_iterator())
+    shared = [list(split.shuffled(8, 1, 2, Share(n, 4)).take(6).as_numpy_iterator()) for n in range(4)]
+    for batch, *parts in zip(whole, *shared, strict=True):
+        size = len(batch["x"])
+        assert [part["first"] for part in parts] == ([0, 2, 4, 6] if size == 8 else [0, 3, 0, 3])
+        for part in parts:
+            np.testing.assert_array_equal(part["index"], batch["index"])
+            own = slice(part["first"], part["first"] + (2 if size == 8 else 3))
+            np.testing.assert_array_equal(part["x"], batch["x"][own])

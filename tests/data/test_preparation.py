@@ -6,13 +6,14 @@ import threading
 import time
 
 import pytest
+from google.protobuf.json_format import ParseError
 
-from sa_vae_tf.data.preparation import prepare
+from sa_vae_tf.data.preparation import fingerprint, prepare
 from sa_vae_tf.errors import UserError
 
 
 class Builder:
-    """Stands for a TFDS builder: its data is a file."""
+    """Stands for a TFDS builder."""
 
     def __init__(self, folder, error=None):
         self.data_path = folder / "prepared"
@@ -27,7 +28,8 @@ class Builder:
         print("Downloading")
         assert not self.is_prepared()
         time.sleep(0.2)
-        self.data_path.write_text("")
+        self.data_path.mkdir()
+        (self.data_path / "data").write_text("whole")
 
 
 def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
@@ -68,3 +70,38 @@ def test_other_errors(tmp_path):
     for error in (RuntimeError("else"), UserError("the user's")):
         with pytest.raises(type(error), match=f"^{error}$"):
             prepare(lambda folder: Builder(folder, error), str(tmp_path), "x")
+
+
+def test_what_a_killed_process_left_is_prepared_anew(tmp_path):
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "data").write_text("hal")
+    builder = prepare(Builder, str(tmp_path), "x")
+    assert (builder.data_path / "data").read_text() == "whole"
+
+
+def test_prepared_data_that_is_damaged(tmp_path):
+    builder = prepare(Builder, str(tmp_path), "x")
+    (builder.data_path / "data").write_text("WHOLE")
+    with pytest.raises(UserError, match=f"^{builder.data_path}/data: is damaged; delete {builder.data_path}, and the"):
+        prepare(Builder, str(tmp_path), "x")
+
+    def make(folder):
+        raise ParseError("line 1\nline 2")
+
+    with pytest.raises(UserError, match=f"^{tmp_path}: what was prepared of x is damaged .ParseError.; delete it"):
+        prepare(make, str(tmp_path), "x")
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path):
+    source = tmp_path / "source"
+    source.write_text("one")
+    files = fingerprint(source)
+
+    def make(folder):
+        source.write_text("another")
+        return Builder(folder)
+
+    with pytest.raises(UserError, match=f"^{source}: changed while it was read; give the same command again$"):
+        prepare(make, str(tmp_path), "x", files)
+    # Nothing of it is used.
+    assert prepare(Builder, str(tmp_path), "x", fingerprint(source)).is_prepared()

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.vocabulary import END, PAD, START
 
@@ -128,3 +129,13 @@ def test_reading_ahead_changes_nothing():
     data = split(LENGTHS).shuffled(32, seed=3, start=0)
     again = [batch["index"].numpy().tolist() for batch in itertools.islice(iter(data), 3)]
     assert again == take(data, 3)
+
+
+def test_workers_read_their_rows_of_the_same_batches():
+    whole = split(LENGTHS).shuffled(32, 1, 3).take(20).as_numpy_iterator()
+    shared = [split(LENGTHS).shuffled(32, 1, 3, Share(n, 2)).take(20).as_numpy_iterator() for n in range(2)]
+    for batch, *parts in zip(whole, *shared, strict=True):
+        np.testing.assert_array_equal(np.concatenate([part["x"] for part in parts]), batch["x"])
+        assert [part["first"] for part in parts] == [0, len(batch["x"]) // 2]
+        for part in parts:
+            np.testing.assert_array_equal(part["index"], batch["index"])

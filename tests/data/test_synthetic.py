@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.data import synthetic
+from sa_vae_tf.data.records import Records
 from sa_vae_tf.errors import UserError
 
 EXAMPLES = 400
@@ -16,7 +17,8 @@ EXAMPLES = 400
 def read(builder) -> dict[str, dict[str, np.ndarray]]:
     corpus = {}
     for split in synthetic.SPLITS:
-        examples = list(builder.as_dataset(split=split).as_numpy_iterator())
+        records = Records(builder, split)
+        examples = records.__getitems__(range(len(records)))
         corpus[split] = {name: np.stack([example[name] for example in examples]) for name in ("tokens", "latent")}
     return corpus
 

@@ -1,0 +1,65 @@
+"""The files that a run's data was read from: one that changes is noticed when the run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sa_vae_tf.data.preparation import SourceFile, fingerprint
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.training.run_folder import RunFolder, write_atomically
+
+
+def check_sources(run: RunFolder, sources: Mapping[str, str]) -> None:
+    """Writes down what a run's data was read from, or checks that it is still the same.
+
+    A file that was written anew with the same content is the same.
+
+    Args:
+      run: folder of the run.
+      sources: path of a file or folder by split.
+
+    Raises:
+      UserError: if one has changed; names it.
+    """
+    path = run.path / "sources.json"
+    before = _read(path) if run.is_begun() else {}
+    now = {split: _state(source, before.get(split, {})) for split, source in sources.items()}
+    for split, state in now.items():
+        if split in before and before[split]["sha256"] != state["sha256"]:
+            raise UserError(
+                f"{sources[split]}: has changed since the run in --{run.flag}={run.path} began "
+                f"({before[split]['bytes']:,} bytes then, {state['bytes']:,} now); expected what it was, or another "
+                f"--{run.flag}"
+            )
+    if sources and now != before:
+        write_atomically(path, json.dumps(now, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Returns what was written down, nothing if it is missing or damaged: it is a help, not part of the run."""
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+        return read if all({"bytes", "modified_ns", "sha256"} <= state.keys() for state in read.values()) else {}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _state(source: str, before: Mapping[str, Any]) -> dict[str, Any]:
+    files = fingerprint(source)
+    state = {"bytes": sum(file.size for file in files), "modified_ns": max(file.modified_ns for file in files)}
+    if all(before.get(name) == value for name, value in state.items()):
+        return dict(before)
+    return {**state, "sha256": _digest(files)}
+
+
+def _digest(files: list[SourceFile]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file.path, "rb") as content:
+            while chunk := content.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()

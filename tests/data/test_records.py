@@ -1,0 +1,88 @@
+"""Prepared examples by number; what is damaged is named."""
+
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from sa_vae_tf.data.records import Records
+from sa_vae_tf.errors import UserError
+
+COUNT = 2000
+
+
+class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"x": tfds.features.Tensor(shape=(40,), dtype=np.int64)})
+        return self.dataset_info_from_configs(features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        return ((i, {"x": np.full(40, i)}) for i in range(COUNT))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("numbers")
+    builder = Numbers(data_dir=folder, file_format="array_record")
+    # Two files.
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=2))
+    return folder
+
+
+def read(records: Records, numbers: list[int]) -> list[int]:
+    return [int(example["x"][0]) for example in records.__getitems__(numbers)]
+
+
+def records_in(folder) -> Records:
+    return Records(Numbers(data_dir=folder, file_format="array_record"), "train")
+
+
+def test_examples_by_number(prepared):
+    records = records_in(prepared)
+    assert len(records) == COUNT
+    numbers = [5, 0, COUNT - 1, 5, COUNT // 2]
+    assert read(records, numbers) == numbers
+
+
+@pytest.mark.parametrize("shard", [0, 1])
+def test_a_damaged_record_is_named(shard, prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "copy")
+    path = sorted(folder.rglob("*array_record*"))[shard]
+    content = bytearray(path.read_bytes())
+    # In the part of the file that holds records; after them comes what is padded to a whole block.
+    content[len(content.rstrip(b"\0")) // 3] ^= 16
+    path.write_bytes(content)
+    records = records_in(folder)
+    damaged = [number for number in range(COUNT) if not is_readable(records, number)]
+    first = shard * COUNT // 2
+    assert damaged
+    assert set(damaged) <= set(range(first, first + COUNT // 2))
+    with pytest.raises(UserError) as error:
+        read(records, [0 if shard else COUNT - 1, damaged[0], damaged[0] - 1])
+    record = damaged[0] - first
+    wanted = f"{path}: record {record} is damaged; delete {path.parent}, and the same command prepares it anew"
+    assert str(error.value) == wanted
+
+
+def is_readable(records: Records, number: int) -> bool:
+    try:
+        return read(records, [number]) == [number]
+    except UserError:
+        return False
+
+
+def test_a_file_that_is_cut_off_or_gone(prepared, tmp_path):
+    folder = shutil.copytree(prepared, tmp_path / "copy")
+    path = sorted(folder.rglob("*array_record*"))[1]
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=f"^{path}: record 0 is damaged"):
+        read(records_in(folder), [COUNT // 2])
+    path.unlink()
+    with pytest.raises(UserError, match=f"^{path}: record 0 is damaged"):
+        read(records_in(folder), [COUNT // 2])
