@@ -114,6 +114,18 @@ def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tm
 
 
 @pytest.mark.slow
+def test_processes_read_their_rows_of_texts(launcher, data_dir, tmp_path):
+    # Ten texts of other lengths in each batch, padded alike by both.
+    config = corpora.tiny(tmp_path / "one", data_dir, corpora.write(tmp_path), num_epochs=2, device="cpu")
+    config = dataclasses.replace(config, jit_compile=True)
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    spread = dataclasses.replace(config, run_dir=str(tmp_path / "spread"))
+    for ended in Workers(launcher, spread).wait():
+        assert ended.status == 0, ended.stderr
+    assert_same_figures(spread.run_dir, config.run_dir)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 def test_texts_in_parts_on_two_devices(compiled, launcher, data_dir, tmp_path):
     files = corpora.write(tmp_path)
