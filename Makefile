@@ -7,7 +7,7 @@ BIN = $(VENV)/bin/python
 SA_VAE = $(RUN)/synthetic-oracle-sa_vae-1
 VAE = $(RUN)/synthetic-oracle-vae-1
 
-.PHONY: run test lint slow clean
+.PHONY: run test lint slow torture install-hashed clean
 
 run: $(VENV)/installed
 	$(BIN) bin/train.py --flagfile=synthetic.flags --run_dir=$(SA_VAE)
@@ -24,6 +24,10 @@ test: $(VENV)/installed
 slow: $(VENV)/installed
 	$(BIN) -m pytest -m slow
 
+# Kills, damages, fills, starves and resumes; prints a table. Its figures are in RELIABILITY.md.
+torture: $(VENV)/installed
+	$(BIN) -m tests.torture
+
 lint: $(VENV)/installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -34,6 +38,13 @@ $(VENV)/installed: setup.cfg constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
 	touch $@
+
+# An environment of files whose checksums are known, whatever a package index says.
+install-hashed:
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r constraints-hashed.txt
+	$(BIN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(VENV)/installed
 
 # Prepared data stays where TensorFlow Datasets keeps it, or where --data_dir said.
 clean:

@@ -55,19 +55,24 @@ class Launcher:
         self.outputs: dict[int, tempfile.TemporaryDirectory] = {}
 
     def start(
-        self, script: str | Path, *arguments: str, largest_file: int | None = None, environment: dict | None = None
+        self,
+        script: str | Path,
+        *arguments: str,
+        limits: dict[str, int] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> int:
         """Starts a script and returns its process number.
 
         Args:
           script: path, relative to the repository.
           *arguments: of its command line.
-          largest_file: bytes to which a file may grow; beyond, writing fails as on a full disk.
+          limits: what it may use of a resource, by the name that `resource.RLIMIT_...` has: FSIZE is the bytes to
+            which a file may grow; beyond, writing fails as on a full disk.
           environment: variables beside those of this process.
         """
         output = tempfile.TemporaryDirectory()
         argv = [str(ROOT / script), *arguments]
-        process = self._ask(argv=argv, output=output.name, largest_file=largest_file, environment=environment)
+        process = self._ask(argv=argv, output=output.name, limits=limits or {}, environment=environment or {})
         self.outputs[process] = output
         return process
 
@@ -107,14 +112,14 @@ def serve() -> None:
         print(answer, flush=True)
 
 
-def become(argv: list[str], output: str, largest_file: int | None, environment: dict | None) -> None:
+def become(argv: list[str], output: str, limits: dict[str, int], environment: dict[str, str]) -> None:
     """Makes this process a script."""
-    os.environ.update(environment or {})
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for descriptor, path in enumerate((os.devnull, f"{output}/out", f"{output}/err")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), descriptor)
-    if largest_file is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    for name, limit in limits.items():
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
     sys.argv = argv
     runpy.run_path(argv[0], run_name="__main__")
 

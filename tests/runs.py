@@ -45,6 +45,11 @@ def numbers(folder: Path) -> list[int]:
     return sorted(int(path.stem.split("-")[1]) for path in folder.glob("*.index"))
 
 
+def newest(run_dir: str | Path) -> int:
+    """Returns the step of a run's newest checkpoint, -1 for none."""
+    return max(numbers(Path(run_dir, "checkpoints", "latest")), default=-1)
+
+
 def tensors(folder: Path) -> dict[str, np.ndarray]:
     """Returns what is in the newest checkpoint of a folder."""
     reader = tf.train.load_checkpoint(str(folder / f"ckpt-{numbers(folder)[-1]}"))

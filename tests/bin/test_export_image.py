@@ -88,7 +88,7 @@ def test_malformed_images_are_kept_in_their_place(launcher, model, tmp_path):
 def test_a_stopped_scoring_goes_on(launcher, model, tmp_path):
     file = save(tmp_path / "images.npy", np.where(np.arange(40)[:, None, None, None] % 9, GREY, np.nan))
     common = (f"--saved_model={model}", f"--input={file}", f"--output={tmp_path}/out.jsonl", "--batch_size=1")
-    ended = launcher.run("bin/score.py", *common, largest_file=5000)
+    ended = launcher.run("bin/score.py", *common, limits={"FSIZE": 5000})
     assert ended.status == 1
     assert ended.stderr.endswith("File too large; the same command goes on\n")
     (partial,) = tmp_path.glob(".*.partial")

@@ -67,15 +67,10 @@ def stopped(begun, config, tmp_path):
     return dataclasses.replace(config, run_dir=str(path))
 
 
-def newest(run_dir: str | Path) -> int:
-    """Returns the number of the newest checkpoint, or -1."""
-    return max(runs.numbers(Path(run_dir, "checkpoints", "latest")), default=-1)
-
-
 def wait_for(launcher, process: int, config: Config, step: int) -> None:
     """Waits until a run has saved a step."""
     limit = time.monotonic() + 120
-    while newest(config.run_dir) < step:
+    while runs.newest(config.run_dir) < step:
         assert time.monotonic() < limit, launcher.wait(process).stderr
         time.sleep(0.002)
 
@@ -90,7 +85,7 @@ def test_interrupted_and_killed_within_epochs(launcher, config, undisturbed, tmp
         ended = launcher.wait(process)
         assert ended.status == status
         assert "Traceback" not in ended.stderr
-        assert wanted <= newest(config.run_dir) < 40
+        assert wanted <= runs.newest(config.run_dir) < 40
     ended = train(launcher, config)
     assert ended.status == 0
     assert "Going on with" in ended.stderr
@@ -128,11 +123,11 @@ def test_killed_at_five_random_moments(launcher, data_dir, tmp_path):
         if attempt == 0:
             time.sleep(moments.uniform(0, 0.8 * seconds))
         else:
-            wait_for(launcher, process, killed, min(newest(killed.run_dir) + moments.choice((1, 8, 15)), 95))
+            wait_for(launcher, process, killed, min(runs.newest(killed.run_dir) + moments.choice((1, 8, 15)), 95))
             time.sleep(moments.uniform(0, 0.5))
         os.kill(process, signal.SIGKILL)
         assert launcher.wait(process).status in (-signal.SIGKILL, 0)
-        progress.append(newest(killed.run_dir))
+        progress.append(runs.newest(killed.run_dir))
     print("newest checkpoints:", progress)
     assert train(launcher, killed).status == 0
     runs.assert_same_end(killed.run_dir, whole.run_dir)
@@ -153,23 +148,23 @@ def test_too_many_skipped_steps(launcher, config, tmp_path):
 
 
 def test_no_room_for_a_checkpoint_then_for_figures_then_enough(launcher, stopped, undisturbed):
-    before = newest(stopped.run_dir)
-    ended = train(launcher, stopped, largest_file=20_000)
+    before = runs.newest(stopped.run_dir)
+    ended = train(launcher, stopped, limits={"FSIZE": 20_000})
     assert ended.status == 1
     information, error = ended.stderr.splitlines()
     assert information.endswith(f"at step {before}")
     assert FULL in error
-    assert newest(stopped.run_dir) == before
+    assert runs.newest(stopped.run_dir) == before
 
     metrics = Path(stopped.run_dir, "metrics.jsonl")
     [first] = metrics.read_text().splitlines(keepends=True)
     # A line that is kept, so long that the next one finds no room.
     metrics.write_text(json.dumps({"step": 10, "long": "x" * 200_000}) + "\n" + first)
-    ended = train(launcher, stopped, largest_file=metrics.stat().st_size + 100)
+    ended = train(launcher, stopped, limits={"FSIZE": metrics.stat().st_size + 100})
     assert ended.status == 1
     assert FULL in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert newest(stopped.run_dir) == 19  # The epoch's end comes after its figures.
+    assert runs.newest(stopped.run_dir) == 19  # The epoch's end comes after its figures.
 
     assert train(launcher, stopped).status == 0
     lines = metrics.read_text().splitlines(keepends=True)
@@ -179,8 +174,8 @@ def test_no_room_for_a_checkpoint_then_for_figures_then_enough(launcher, stopped
 
 def test_no_room_for_the_first_checkpoint(launcher, config, tmp_path):
     config = dataclasses.replace(config, run_dir=str(tmp_path))
-    assert_one_line(train(launcher, config, largest_file=20_000), 1, FULL)
-    assert_one_line(train(launcher, config, largest_file=500), 1, FULL)  # Nor for the settings.
+    assert_one_line(train(launcher, config, limits={"FSIZE": 20_000}), 1, FULL)
+    assert_one_line(train(launcher, config, limits={"FSIZE": 500}), 1, FULL)  # Nor for the settings.
     assert train(launcher, dataclasses.replace(config, num_epochs=0)).status == 0
 
 
@@ -188,18 +183,18 @@ def test_no_room_for_events(launcher, stopped):
     folder = Path(stopped.run_dir, "checkpoints", "latest")
     room = max(path.stat().st_size for path in folder.iterdir()) + 1000
     endless = dataclasses.replace(stopped, num_epochs=1000, log_steps=1, checkpoint_steps=0)
-    ended = train(launcher, endless, largest_file=room)
+    ended = train(launcher, endless, limits={"FSIZE": room})
     assert ended.status == 1
     assert FULL in ended.stderr
     assert "Traceback" not in ended.stderr
     assert max(path.stat().st_size for path in Path(stopped.run_dir, "train").iterdir()) == room
-    assert newest(stopped.run_dir) > 40
+    assert runs.newest(stopped.run_dir) > 40
     assert train(launcher, dataclasses.replace(stopped, max_steps=1)).status == 0
 
 
 def test_no_room_for_the_data(launcher, config, tmp_path):
     config = dataclasses.replace(config, run_dir=str(tmp_path / "run"), data_dir=str(tmp_path / "data"), num_epochs=0)
-    ended = train(launcher, config, largest_file=2_000)
+    ended = train(launcher, config, limits={"FSIZE": 2_000})
     assert ended.status == 1
     assert FULL in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -1,11 +1,8 @@
 """Training on several devices and in several processes, beside training on one."""
 
 import dataclasses
-import json
 import os
 import signal
-import socket
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from sa_vae_tf.training.config import Config
 from tests import corpora, images, runs
 from tests.bin.test_errors import assert_one_line
-from tests.launcher import Finished
+from tests.workers import Workers, wait_for_step
 
 # Three steps an epoch, the last with ten examples, which four devices cannot share evenly.
 EPOCHS = 20
@@ -59,37 +56,6 @@ def test_compiled_devices_with_a_schedule(alone, launcher, tmp_path):
     assert_same_figures(two.run_dir, one.run_dir)
 
 
-class Workers:
-    """Processes on this machine that train together."""
-
-    def __init__(self, launcher, config: Config, count: int = 2):
-        self.launcher, sockets = launcher, [socket.socket() for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        cluster = {"worker": [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]}
-        for each in sockets:
-            each.close()
-        arguments = runs.arguments(dataclasses.replace(config, strategy="multi_worker"))
-        self.processes = [
-            launcher.start(
-                "bin/train.py",
-                *arguments,
-                environment={"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})},
-            )
-            for index in range(count)
-        ]
-
-    def wait(self) -> list[Finished]:
-        return [self.launcher.wait(process) for process in self.processes]
-
-
-def wait_for_step(run_dir: str, step: int) -> None:
-    limit = time.monotonic() + 120
-    while max(runs.numbers(Path(run_dir, "checkpoints", "latest")), default=-1) < step:
-        assert time.monotonic() < limit
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tmp_path):
     config = dataclasses.replace(alone, run_dir=str(tmp_path / "run"), checkpoint_steps=1)
@@ -102,7 +68,7 @@ def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tm
     # One of them killed: the other does not wait for ever.
     for number in (1, 0):
         lost = Workers(launcher, config)
-        wait_for_step(config.run_dir, max(runs.numbers(Path(config.run_dir, "checkpoints", "latest"))) + 1)
+        wait_for_step(config.run_dir, runs.newest(config.run_dir) + 1)
         os.kill(lost.processes[number], signal.SIGKILL)
         ended = lost.wait()
         assert ended[number].status == -signal.SIGKILL

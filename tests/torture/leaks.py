@@ -1,0 +1,76 @@
+"""Resident memory of long runs: 2,000 steps of training, 2,000 calls of an exported scorer."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests import runs
+from tests.launcher import ROOT, Launcher
+from tests.torture.runs_to_disturb import Row, Undisturbed
+
+COUNT = 2000
+SAMPLES = 100
+# MiB in 1,000 steps or calls. Less is what an allocator's rounding does to such a line.
+FLAT = 1.0
+PAGE = 4096 / 2**20
+
+
+def rows(launcher: Launcher, whole: list[Undisturbed], folder: Path) -> Iterator[Row]:
+    """Yields the slopes."""
+    for run in whole:
+        yield _row(f"{COUNT:,} training steps, {run.kind}", _training(launcher, run, folder))
+    export = folder / "export"
+    ended = launcher.run("bin/export.py", f"--run_dir={whole[1].config.run_dir}", f"--export_dir={export}")
+    assert ended.status == 0, ended.stderr
+    command = [sys.executable, "-m", "tests.torture.leaks", str(export / "1")]
+    scored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    yield _row(f"{COUNT:,} scoring calls, text", json.loads(scored.splitlines()[-1]))
+
+
+def _row(what: str, memory: list[float]) -> Row:
+    """Returns the slope of the second half: the first fills caches and compiles."""
+    half = np.array(memory[len(memory) // 2 :])
+    slope = np.polyfit(np.linspace(0, COUNT / 2000, len(half)), half, 1)[0]
+    return Row(f"memory of {what}", 1, int(slope < FLAT), f"{slope:+.2f} MiB in 1,000, at {half[-1]:.0f} MiB")
+
+
+def _training(launcher: Launcher, run: Undisturbed, folder: Path) -> list[float]:
+    """Returns the resident memory of training, by steps, in MiB."""
+    config = run.again(folder / f"leaks-{run.kind}")
+    config = dataclasses.replace(config, num_epochs=COUNT, max_steps=COUNT, checkpoint_steps=10)
+    process, found = launcher.start("bin/train.py", *runs.arguments(config)), {}
+    statm = Path(f"/proc/{process}/statm")
+    while (step := runs.newest(config.run_dir)) < COUNT:
+        try:
+            found[step] = int(statm.read_text().split()[1]) * PAGE
+        except (OSError, IndexError):  # It has ended.
+            break
+        time.sleep(0.05)
+    ended = launcher.wait(process)
+    assert ended.status == 0, ended.stderr
+    return list(np.interp(np.linspace(0, COUNT, SAMPLES), list(found), list(found.values())))
+
+
+def score(export: str) -> list[float]:
+    """Returns the resident memory, in MiB, of a process that scores texts of many lengths."""
+    import tensorflow as tf
+
+    model, memory, chance = tf.saved_model.load(export), [], np.random.default_rng(1)
+    for call in range(COUNT):
+        lengths = chance.integers(1, 40, chance.integers(1, 5))
+        model.score([" ".join(["the"] * length) for length in lengths], svi_steps=2)
+        if call % (COUNT // SAMPLES) == 0:
+            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE)
+    return memory
+
+
+if __name__ == "__main__":
+    print(json.dumps(score(sys.argv[1])))

@@ -1,0 +1,83 @@
+"""Peak memory of reading a corpus and the batches of an epoch, by its size.
+
+`python -m tests.torture.scale text 10000000` measures one size.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.launcher import ROOT
+from tests.torture.runs_to_disturb import Row
+
+# What the order of an epoch takes: some numbers for each example.
+BYTES_AN_EXAMPLE = 64
+SIZES = {"text": (20_000, 200_000), "images": (2_000, 20_000)}
+BATCHES = 200
+
+
+def rows() -> Iterator[Row]:
+    """Yields whether ten times the data takes more memory."""
+    for kind, sizes in SIZES.items():
+        small, large = (_measured(kind, size) for size in sizes)
+        allowed = small["peak_mib"] + 20 + sizes[1] * BYTES_AN_EXAMPLE / 2**20
+        note = " and ".join(
+            f"{size:,}: {of['peak_mib']:.0f} MiB, {of['seconds']:.0f} s"
+            for size, of in zip(sizes, (small, large), strict=True)
+        )
+        yield Row(f"ten times the data, {kind}", 1, int(large["peak_mib"] < allowed), note)
+
+
+def _measured(kind: str, size: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.torture.scale", kind, str(size)]
+    return json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+def _write_text(path: Path, count: int) -> None:
+    chance = np.random.default_rng(1)
+    block = [" ".join(map(str, chance.integers(0, 5000, chance.integers(3, 12)))) for _ in range(10_000)]
+    with path.open("w") as file:
+        for first in range(0, count, len(block)):
+            file.write("\n".join(block[: count - first]) + "\n")
+
+
+def _write_images(path: Path, count: int) -> None:
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, (count, 28, 28))
+    for first in range(0, count, 1000):
+        images[first : first + 1000] = np.random.default_rng(first).integers(0, 256, images[first : first + 1000].shape)
+
+
+def measure(kind: str, count: int) -> dict[str, float]:
+    """Returns peak memory in MiB and seconds of preparing so many examples and reading BATCHES batches of them."""
+    from sa_vae_tf.data.image_corpora import file_images
+    from sa_vae_tf.data.images import image_splits
+    from sa_vae_tf.data.text import prepare_files
+
+    with tempfile.TemporaryDirectory() as name:
+        folder, data = Path(name), str(Path(name) / "data")
+        write = {"text": _write_text, "images": _write_images}[kind]
+        path = folder / {"text": "train.txt", "images": "train.npy"}[kind]
+        write(path, count)
+        began = time.monotonic()
+        if kind == "text":
+            _write_text(folder / "val.txt", 100)
+            splits = prepare_files(str(path), str(folder / "val.txt"), "", data_dir=data).splits
+        else:
+            splits = image_splits(file_images(str(path), 28, 28, data), 1)
+        for batch in splits["train"].shuffled(32, 1, 0).take(BATCHES):
+            assert len(batch["x"]) in (32, count % 32)
+        seconds = time.monotonic() - began
+    return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": seconds}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]))))
