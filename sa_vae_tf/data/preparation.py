@@ -15,15 +15,18 @@ from typing import NamedTuple, TypeVar
 import requests
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
+from tensorflow_datasets.core import shuffle
 
 from sa_vae_tf.data import manifest
 from sa_vae_tf.errors import DISK_FULL, UserError
 
 logger = logging.getLogger(__name__)
 
-# What exceeds a gigabyte TFDS sorts in a thousand parts, by the first bits of a 128-bit key, each part in memory. In
-# this way up to 2^30 examples, numbered from 0, are spread over the parts.
-KEY_SHIFT = 98
+# TFDS keeps a gigabyte of examples in memory, several with what Python adds to short ones, and sorts what is more in a
+# thousand parts, by the first bits of a 128-bit key, each part in memory. Less is enough: with numbers of at most 27
+# bits as the first ones of the key, a part has 130,000 examples.
+BUFFER_BYTES = 8 << 20
+KEY_SHIFT = 128 - 27
 
 Builder = TypeVar("Builder", bound=tfds.core.DatasetBuilder)
 
@@ -88,7 +91,7 @@ def prepare(
                 builder = _make(make, folder, corpus)
                 # TFDS would speak of a download.
                 tfds.disable_progress_bar()
-                with contextlib.redirect_stdout(None), _disk_full_as_os_error():
+                with contextlib.redirect_stdout(None), _disk_full_as_os_error(), _little_memory():
                     builder.download_and_prepare()
                 for file in files:
                     if [file] != fingerprint(file.path):
@@ -111,6 +114,16 @@ def _make(make: Callable[[Path], Builder], folder: Path, corpus: str) -> Builder
             f"{folder}: what was prepared of {corpus} is damaged ({type(error).__name__}); delete it, and the same "
             "command prepares it anew"
         ) from None
+
+
+@contextlib.contextmanager
+def _little_memory() -> Iterator[None]:
+    """Makes TFDS write what it is given sooner than it would."""
+    before, shuffle.MAX_MEM_BUFFER_SIZE = shuffle.MAX_MEM_BUFFER_SIZE, BUFFER_BYTES
+    try:
+        yield
+    finally:
+        shuffle.MAX_MEM_BUFFER_SIZE = before
 
 
 @contextlib.contextmanager

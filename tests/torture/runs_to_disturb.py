@@ -29,7 +29,7 @@ class Row(NamedTuple):
 
 
 def synthetic(folder: Path) -> Config:
-    return runs.tiny("", "", num_epochs=20, checkpoint_steps=1, dropout=0.1)
+    return runs.tiny("", "", num_epochs=20, checkpoint_steps=1)
 
 
 def text(folder: Path) -> Config:
