@@ -110,7 +110,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _origin(given: str, files: Mapping[str, list[str]]) -> str:
     """Returns what to put before a message about a flag, 'name' or 'name=value': the flag file that it is in."""
     for name, lines in files.items():
-        if any(re.match(f"{re.escape(given)}(=|$)", line.lstrip("-")) for line in lines):
+        if any(re.match(f"-*{re.escape(given)}(=|$)", line) for line in lines):
             return f"--flagfile={name}: "
     return ""
 

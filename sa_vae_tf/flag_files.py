@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from sa_vae_tf.errors import UserError
 
 WANTED = "expected a file with a flag on each line"
+LONGEST_NAME = 60
 MAX_BYTES = 1_000_000
 MAX_FILES = 100  # that one includes, counted as often as they are included
 
@@ -34,7 +35,7 @@ def expand(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             return [*expanded, argument, *rest], files
         name = _named(argument)
         if name is None:
-            expanded.append(argument)
+            expanded.append(_checked(argument))
         else:
             name = name or ("" if "=" in argument else next(rest, ""))
             files[name] = read_flag_file(name)
@@ -69,8 +70,15 @@ def _lines(name: str, within: tuple[str, ...], read: list[str]) -> list[str]:
         if included is not None:
             lines += _lines(included, (*within, os.path.realpath(path)), read)
         elif line.strip() and not line.startswith(("#", "//")):
-            lines.append(line.strip())
+            lines.append(_checked(line.strip(), f"--flagfile={name}: "))
     return lines
+
+
+def _checked(argument: str, where: str = "") -> str:
+    """Refuses a flag with an endless name, for which absl would look for names that are like it."""
+    if argument.startswith("-") and len(argument.split("=")[0]) > LONGEST_NAME:
+        raise UserError(f"{where}Unknown command line flag {argument[:LONGEST_NAME]!r}")
+    return argument
 
 
 def _text(name: str, path: str) -> str:

@@ -1,7 +1,7 @@
 """Numeric arrays from NumPy's .npy and .npz files.
 
-NumPy's own reader trusts what a header says of shape and type, and makes the array before it reads the numbers: here the
-two must agree with the size of the file, and nothing is ever unpickled.
+NumPy's own reader trusts what a header says of shape and type, and makes the array before it reads the numbers: here
+the two must agree with the size of the file, and nothing is ever unpickled.
 """
 
 from __future__ import annotations

@@ -243,7 +243,7 @@ class Config:
             numbers = [int(part) for part in (epoch, number) if part.strip().isdecimal() and len(part) <= 9]
             if not colon or len(numbers) < 2 or numbers[1] > MOST_STEPS:
                 raise UserError(
-                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5', of at most "
+                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5', at most "
                     f"{MOST_STEPS} steps"
                 )
             steps[numbers[0]] = numbers[1]

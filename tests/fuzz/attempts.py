@@ -1,6 +1,5 @@
 """What holds of every reader, whatever it is given: it reads it, or says in one line what is wrong with which file."""
 
-import collections
 import contextlib
 import resource
 import signal
@@ -12,20 +11,12 @@ from typing import Any
 from hypothesis import settings
 
 from sa_vae_tf.errors import LONGEST, UserError
+from tests.fuzz.tried import TRIED
 
 SECONDS = 30  # generous: most examples take milliseconds
 MEBIBYTES = 300
 # Few examples, unless the profile with many was asked for.
 examples = settings() if settings.get_current_profile_name() == "torture" else settings.get_profile("few")
-
-
-class Tried(collections.Counter[str]):
-    """How many inputs of a kind were 'read' and 'refused', and how long it took."""
-
-    seconds = 0.0
-
-
-TRIED: dict[str, Tried] = collections.defaultdict(Tried)
 
 
 def attempt(

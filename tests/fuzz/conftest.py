@@ -1,6 +1,6 @@
 """What the room prints at its end: how many inputs of each kind were tried, and the seed that made them."""
 
-from tests.fuzz.attempts import TRIED
+from tests.fuzz.tried import TRIED
 
 
 def pytest_terminal_summary(terminalreporter):
