@@ -18,6 +18,9 @@ MEBIBYTES = 300
 # Few examples, unless the profile with many was asked for.
 examples = settings() if settings.get_current_profile_name() == "torture" else settings.get_profile("few")
 
+# Of tests whose examples take a tenth of a second.
+fewer_examples = settings(examples, max_examples=max(20, examples.max_examples // 3))
+
 
 def attempt(
     kind: str, read: Callable[[], Any], *names: str | Path, refusal: type[Exception] = UserError

@@ -28,7 +28,8 @@ values = st.one_of(
     st.integers().map(str),
     st.floats().map(str),
     st.sampled_from(
-        ["", " ", "true", "no", "sa_vae", "text", "'quoted \"twice\"'", "9" * 5000, "0x" + "f" * 5000, "-0x" + "f" * 5000,
+        ["", " ", "true", "no", "sa_vae", "text", "'quoted \"twice\"'", "9" * 5000, "0x" + "f" * 5000,
+         "-0x" + "f" * 5000,
          "1e999", "٣", "1,2", "10:10,15:5", f"0:{'9' * 5000}", "uniform", "a=b=c", "\0", "\x1b]0;title\x07", "{self}",
          "{other}", "/", "no/such/file"]
     ),
