@@ -17,7 +17,7 @@ import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from sa_vae_tf.evaluation.evaluate import evaluate
-from sa_vae_tf.export.manifest import write_manifest
+from sa_vae_tf.export.manifest import MANIFEST, write_manifest
 from sa_vae_tf.training.run_folder import RunFolder
 from tests import corpora, runs
 from tests.bin.test_errors import assert_one_line
@@ -111,6 +111,11 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
     assert np.mean(bounds) == pytest.approx(results["nll_bound"], rel=1e-5)
     assert score(launcher, model, tmp_path / "lines.txt.gz", tmp_path / "gz.jsonl", "--svi_steps=0").status == 0
     assert read(tmp_path / "gz.jsonl") == records
+
+
+def test_checksums_of_every_file(model):
+    files = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
+    assert {line[66:] for line in (model / MANIFEST).read_text().splitlines()} == files - {MANIFEST}
 
 
 def test_a_killed_scoring_goes_on(launcher, model, tmp_path):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sa_vae_tf.export.manifest import MANIFEST, write_manifest
 from tests.fuzz import test_images, test_texts
-from tests.fuzz.attempts import assert_refused_by, attempt, contents, examples
+from tests.fuzz.attempts import assert_refused_by, attempt, contents, examples, fewer_examples
 from tests.fuzz.mutations import mutated
 from tests.launcher import ROOT
 
@@ -110,7 +110,7 @@ descriptions = st.recursive(
 )
 
 
-@examples
+@fewer_examples
 @given(descriptions.map(lambda made: json.dumps({**ABOUT, **made} if isinstance(made, dict) else made).encode()))
 def test_descriptions_of_other_forms(score, sound, content):
     # With checksums of their own: made by someone else.
