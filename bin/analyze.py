@@ -1,11 +1,12 @@
 """Draws the figures of a run: python bin/analyze.py --run_dir=runs/A [--compare=runs/B,runs/C]."""
 
+import math
 from pathlib import Path
 
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.analysis.curves import draw_learning_curves
+from sa_vae_tf.analysis.curves import BOUND, draw_learning_curves
 from sa_vae_tf.analysis.figure1 import landscape_of
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder
@@ -19,8 +20,10 @@ def main():
     folders = [RunFolder(RUN_DIR.value), *(RunFolder(path, flag=COMPARE.name) for path in COMPARE.value)]
     configs = [folder.read_config() for folder in folders]
     for folder in folders:
-        if not folder.read_metrics():
+        if not (metrics := folder.read_metrics()):
             raise UserError(f"--{folder.flag}={folder.path}: no epoch is finished yet; train the run first")
+        if not any(math.isfinite(line.get(BOUND, math.nan)) for line in metrics):
+            raise UserError(f"--{folder.flag}={folder.path}: no epoch has a finite {BOUND} in metrics.jsonl")
     by_name = {_name(config): folder for config, folder in zip(configs, folders, strict=True)}
     if len(by_name) < len(folders):
         by_name = {folder.path.name: folder for folder in folders}

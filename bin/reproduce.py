@@ -12,6 +12,7 @@ from absl import flags
 from sa_vae_tf import cli
 from sa_vae_tf.analysis import figure1, figure2, method_tables, table1
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.flag_files import expand
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
 
@@ -43,7 +44,7 @@ def _table1(config, runs, output):
 
 def _method_table(number):
     def make(config, runs, output):
-        flagfile = next(iter(cli.flag_files(sys.argv)), "")
+        flagfile = next(iter(expand(sys.argv)[1]), "")
         table = method_tables.run_table(
             number, config, flagfile, SEEDS.value, runs / f"table{number}", ROWS.value, IW_SAMPLES.value
         )

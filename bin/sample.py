@@ -1,7 +1,6 @@
 """Writes text or draws images with a trained run: python bin/sample.py --run_dir=runs/text-lstm-sa_vae-1."""
 
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from sa_vae_tf import cli
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.generation.image_grid import to_png
 from sa_vae_tf.image_grids import draw_grid, progress_bar
+from sa_vae_tf.messages import json_line
 from sa_vae_tf.samples import MODES, Request, samples
 from sa_vae_tf.training.run_folder import RunFolder, write_atomically
 
@@ -78,7 +78,7 @@ def _draw(run: RunFolder, request: Request) -> None:
 
 
 def _write(run: RunFolder, request: Request) -> None:
-    lines = (_json(sample) for sample in samples(run, request))
+    lines = (json_line(sample) for sample in samples(run, request))
     if not OUTPUT.value:
         _print(lines)
         return
@@ -91,10 +91,6 @@ def _write(run: RunFolder, request: Request) -> None:
 def _check_output(output: Path) -> None:
     if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
         raise UserError(f"--output={output}: expected a file in a folder that can be written")
-
-
-def _json(sample: dict[str, Any]) -> str:
-    return json.dumps(sample, ensure_ascii=False) + "\n"
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -8,6 +8,7 @@ whole: after a stop, the same command goes on.
 This file needs TensorFlow and nothing else of its repository.
 """
 
+import codecs
 import contextlib
 import fcntl
 import gzip
@@ -16,8 +17,10 @@ import itertools
 import json
 import math
 import os
+import re
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,6 +58,9 @@ BATCHES_AT_ONCE = 16
 MAX_BYTES = 65_536
 KEPT_BYTES = 1_000
 REPORTED_ERRORS = 5
+LONGEST = 2_000  # characters of a message
+# The checksums of an export's files.
+MANIFEST = "assets.extra/SHA256SUMS"
 # How a .npy begins.
 ARRAY = b"\x93NUMPY"
 FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
@@ -62,6 +68,9 @@ FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
 
 class WrongInput(ValueError):
     """What the user can mend; its message is one line."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class Example(NamedTuple):
@@ -91,6 +100,7 @@ class Source(NamedTuple):
 
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
+    warnings.simplefilter("ignore")  # Of NumPy on a header that it reads as Python.
     try:
         score_file()
     except WrongInput as error:
@@ -126,7 +136,7 @@ def score_file() -> None:
             rest = itertools.islice(source.examples, tally.read, None)
             while examples := list(itertools.islice(rest, at_once)):
                 for record in score_examples(examples, tally.scored, score):
-                    partial.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+                    partial.write(json_line(record).encode())
                     tally.add(record)
                 partial.flush()
                 os.fsync(partial.fileno())
@@ -157,6 +167,12 @@ def score_examples(examples: list[Example], scored: int, score: Callable) -> lis
     return records
 
 
+def json_line(record: dict[str, Any]) -> str:
+    """Returns a record as a line of JSON, in which what a terminal would not show as it is is escaped."""
+    text = json.dumps(record, ensure_ascii=False)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
+
+
 @contextlib.contextmanager
 def open_lines(about: dict[str, Any]) -> Iterator[Source]:
     """Opens a text for a model of text."""
@@ -180,6 +196,8 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
             raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
         while content := file.readline(MAX_BYTES):
             number += 1
+            if number == 1:
+                content = content.removeprefix(codecs.BOM_UTF8)
             more = content
             while len(more) == MAX_BYTES and not more.endswith(b"\n"):
                 more = file.readline(MAX_BYTES)
@@ -247,7 +265,7 @@ def open_array() -> np.ndarray:
         array = np.load(INPUT.value, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise WrongInput(f"--input={INPUT.value}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, EOFError):
+    except Exception:  # NumPy reads the header as Python: whatever that raises.
         raise WrongInput(f"--input={INPUT.value}: a model of images scores a .npy with an array of numbers") from None
     if not isinstance(array, np.ndarray):
         raise WrongInput(f"--input={INPUT.value}: holds several arrays; expected a .npy, which has one")
@@ -271,26 +289,59 @@ def open_partial(output: Path, name: str) -> Iterator[IO[bytes]]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise WrongInput(f"--output={output}: another process is writing it") from None
-        yield file
+        try:
+            yield file
+        except WrongInput:  # What mends it changes the input, and what was scored of this one serves for nothing.
+            Path(file.name).unlink()
+            raise
 
 
 def identity(folder: Path, options: dict[str, Any]) -> str:
     """Returns a name for the model, the input and the options, so that no other scores are gone on with."""
     status = os.stat(INPUT.value)
     digest = hashlib.sha256()
-    for file in ("saved_model.pb", "variables/variables.index"):  # The index has checksums of the weights.
-        digest.update((folder / file).read_bytes())
+    digest.update((folder / MANIFEST).read_bytes())  # It has the checksums of all other files.
     of_input = os.path.realpath(INPUT.value), status.st_size, status.st_mtime_ns
     digest.update(repr((of_input, BATCH_SIZE.value, sorted(options.items()))).encode())
     return digest.hexdigest()[:16]
 
 
+def check_files(folder: Path) -> None:
+    """Checks that the files of an export are as they were written: TensorFlow may crash on others."""
+    where, wrote = f"--saved_model={SAVED_MODEL.value}", "expected what bin/export.py wrote"
+    manifest, graph = folder / MANIFEST, folder / "saved_model.pb"
+    if not SAVED_MODEL.value or not (manifest.is_file() or graph.is_file()):
+        raise WrongInput(f"{where}: no exported model there; expected the folder of a version, as exports/mine/1")
+    if not manifest.is_file():
+        raise WrongInput(
+            f"{where}: no {MANIFEST} there, the checksums that bin/export.py writes; expected a new export"
+        )
+    lines = re.findall(r"^([0-9a-f]{64})  (.+)\n", manifest.read_text("utf-8", "replace"), re.MULTILINE)
+    listed = {name: checksum for checksum, name in lines}
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {MANIFEST}
+    for name in sorted(present | listed.keys() | {graph.name}):
+        if name not in present:
+            raise WrongInput(f"{where}: {name}, listed in {MANIFEST}, is missing; {wrote}")
+        # TensorFlow does not read what others may have added there.
+        if name not in listed and not name.startswith("assets.extra/"):
+            raise WrongInput(f"{where}: {name} is not listed in {MANIFEST}; {wrote}")
+        if name in listed and checksum_of(folder / name) != listed[name]:
+            raise WrongInput(f"{where}: {name} is damaged, by its checksum in {MANIFEST}; {wrote}")
+
+
+def checksum_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while content := file.read(2**20):
+            digest.update(content)
+    return digest.hexdigest()
+
+
 def read_description(folder: Path) -> dict[str, Any]:
     """Returns signatures.json of a model of text or images."""
+    check_files(folder)
     file = folder / "assets" / "signatures.json"
     where = f"--saved_model={SAVED_MODEL.value}"
-    if not SAVED_MODEL.value or not (folder / "saved_model.pb").is_file() or not file.is_file():
-        raise WrongInput(f"{where}: no exported model there; expected the folder of a version, as exports/mine/1")
     try:
         about = json.loads(file.read_bytes())
         kind, _, _ = about["data"], about["signatures"]["score"]["inputs"].keys(), about["method"]
@@ -299,7 +350,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             raise ValueError
         if kind == "image" and not all(isinstance(number, int) and number >= 0 for number in about["draw_seed"]):
             raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise WrongInput(f"{file}: not what bin/export.py writes") from None
     if kind not in SOURCES:
         raise WrongInput(f"{where}: a model of --data={kind}; expected one of --data={' or '.join(SOURCES)}")
@@ -340,7 +391,10 @@ class Tally:
         whole = sum(line.endswith(b"\n") for line in partial)
         partial.seek(0)
         for line in itertools.islice(partial, whole - whole % at_once):
-            self.add(json.loads(line))
+            try:
+                self.add(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                raise WrongInput(f"{partial.name}: damaged; what was scored before is dropped") from None
         partial.truncate(partial.tell())
         self.resumed = self.read
 
@@ -354,7 +408,7 @@ class Tally:
         if sys.stderr.isatty():
             print(file=sys.stderr)
         for error in self.errors:
-            print(f"score.py: WARNING: {INPUT.value}: {error}", file=sys.stderr)
+            print(f"score.py: WARNING: {one_line(f'{INPUT.value}: {error}')}", file=sys.stderr)
         if self.read - self.scored > len(self.errors):
             print(f"score.py: WARNING: {self.read - self.scored:,} such {self.unit}s in all", file=sys.stderr)
         print(f"{self._speed()}; {self.scored:,} scored, {self.read - self.scored:,} kept with their error")
@@ -376,12 +430,19 @@ def parse(argv: list[str]) -> list[str]:
     return rest
 
 
+def one_line(text: str) -> str:
+    """Returns text as one line of bounded length that any terminal shows as it is; it may quote an input."""
+    line = " ".join(text.split())
+    line = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
 def fail(message: str, status: int) -> NoReturn:
     end(f"error: {message}", status)
 
 
 def end(message: str, status: int) -> NoReturn:
-    print(f"score.py: {' '.join(message.split())}", file=sys.stderr)
+    print(f"score.py: {one_line(message)}", file=sys.stderr)
     sys.exit(status)
 
 

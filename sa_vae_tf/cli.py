@@ -12,7 +12,8 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError, WorkerLost
+from sa_vae_tf import flag_files
+from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError, WorkerLost, one_line
 from sa_vae_tf.messages import program, set_up_logging
 
 WRONG_FLAGS = 2
@@ -90,9 +91,10 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    files = {name: _flags_in(name) for name in flag_files(argv)}
+    files: dict[str, list[str]] = {}
     try:
-        rest = flags.FLAGS(list(argv))
+        expanded, files = flag_files.expand(argv)
+        rest = flags.FLAGS(expanded)
     except SystemExit:
         sys.exit(0)  # absl shows the help and ends with 1.
     except flags.UnrecognizedFlagError as error:
@@ -107,35 +109,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def flag_files(argv: Sequence[str]) -> list[str]:
-    """Returns the names given as --flagfile=name or --flagfile name."""
-    found = zip(argv, [*argv[1:], ""], strict=True)
-    matches = [(re.fullmatch("--?flagfile(=(.*))?", argument), following) for argument, following in found]
-    return [match[2] if match[1] else following for match, following in matches if match]
-
-
-def _flags_in(name: str) -> list[str]:
-    """Returns the lines of a flag file and of those that it names, without comments."""
-    wanted = "expected a file with a flag on each line"
-    if not name:
-        _fail(f"--flagfile=: {wanted}", WRONG_FLAGS)
-    try:
-        lines = flags.FLAGS.read_flags_from_files([f"--flagfile={name}"], force_gnu=False)
-    except flags.CantOpenFlagFileError as error:
-        cause = error.__context__
-        assert isinstance(cause, OSError)
-        _fail(f"--flagfile={cause.filename}: {cause.strerror}; {wanted}", WRONG_FLAGS)
-    except UnicodeDecodeError as error:
-        _fail(f"--flagfile={name}: expected a text file with a flag on each line ({error})", WRONG_FLAGS)
-    if not lines:
-        _fail(f"--flagfile={name}: there is no flag in it; {wanted}", WRONG_FLAGS)
-    return lines
-
-
 def _origin(given: str, files: Mapping[str, list[str]]) -> str:
     """Returns what to put before a message about a flag, 'name' or 'name=value': the flag file that it is in."""
     for name, lines in files.items():
-        if any(re.match(f"{re.escape(given)}(=|$)", line.lstrip("-")) for line in lines):
+        if any(re.match(f"-*{re.escape(given)}(=|$)", line) for line in lines):
             return f"--flagfile={name}: "
     return ""
 
@@ -173,5 +150,5 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _end(message: str, status: int) -> NoReturn:
-    print(f"{program()}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{program()}: {one_line(message)}", file=sys.stderr)
     sys.exit(status)

@@ -1,8 +1,22 @@
 """What the tests of several rooms share."""
 
+import secrets
+
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.launcher import Launcher
+
+# Of tests/fuzz: few examples, the same each time, or many, others each time, by --hypothesis-profile=torture.
+UNTIMED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("few", max_examples=20, derandomize=True, **UNTIMED)
+settings.register_profile("torture", max_examples=1000, database=None, **UNTIMED)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if config.option.hypothesis_profile == "torture" and config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = secrets.randbelow(2**32)
 
 
 @pytest.fixture(scope="session")

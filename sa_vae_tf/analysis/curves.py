@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sa_vae_tf.analysis.figures import INK, colours_of, new_figure, save
+from sa_vae_tf.analysis.figures import INK, as_label, colours_of, new_figure, save
 
 BOUND = "val_nll_bound"
 INITIAL_BOUND = "val_initial_bound"
@@ -49,12 +49,12 @@ def draw_learning_curves(
     axes.set_ylim(bottom, top)
     for name, curve in curves.items():
         style: dict[str, Any] = {"color": colours[name], "linewidth": 1.6, "markersize": 3.5}
-        axes.plot(curve["epoch"], curve[BOUND], "-o", label=name, **style)
+        axes.plot(curve["epoch"], curve[BOUND], "-o", label=as_label(name), **style)
         _mark_above(axes, curve["epoch"], curve[BOUND], **style)
         if INITIAL_BOUND in curve:
             initial = curve[INITIAL_BOUND]
             above = f" (off scale, ends at {_last(initial):.2f})" if np.nanmin(initial) > top else ""
-            axes.plot(curve["epoch"], initial, "--", label=f"{name}, initial{above}", **style)
+            axes.plot(curve["epoch"], initial, "--", label=as_label(f"{name}, initial{above}"), **style)
             _mark_above(axes, curve["epoch"], initial, markerfacecolor="white", **style)
     axes.set(xlabel="epoch", ylabel="validation bound (nats per example)")
     axes.set_xticks(_ticks(np.concatenate([curve["epoch"] for curve in curves.values()])))

@@ -56,10 +56,25 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
         there = run.read_config()
         same = ("num_epochs", "max_steps", "test_file")
         if not there.differing(config) and all(getattr(there, name) == getattr(config, name) for name in same):
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_results(path)
     # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
     with _one_process() as pool:
         return pool.apply(_train_and_evaluate, (config, name, options))
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Returns what `evaluate` found, from its JSON file.
+
+    Raises:
+      UserError: if it is damaged.
+    """
+    try:
+        results = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        results = None
+    if not isinstance(results, dict):
+        raise UserError(f"{path}: damaged; expected the results of an evaluation (delete it to evaluate the run anew)")
+    return results
 
 
 def _one_process() -> Pool:

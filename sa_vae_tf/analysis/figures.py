@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from sa_vae_tf.errors import one_line
+
 # Okabe and Ito 2008, told apart with any colour vision; the methods' names are those of `inference.METHODS`.
 COLOURS = {
     "lm": "#000000",
@@ -52,6 +54,12 @@ def new_panels(width: float, height: float, count: int) -> tuple[Figure, list[Ax
             spine.set_color(FAINT)
         axes.tick_params(colors=INK, labelsize=9, color=FAINT)
     return figure, panels
+
+
+def as_label(name: str) -> str:
+    """Returns a label that matplotlib shows as the name is: $ is no formula, and _ at its start hides nothing."""
+    label = one_line(name).replace("$", r"\$")
+    return f" {label}" if label.startswith("_") else label
 
 
 def save(figure: Figure, path: str | Path, numbers: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import Normal, Stroke
 
 from sa_vae_tf.analysis.example_bound import ExampleBound, lattice
-from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
+from sa_vae_tf.analysis.figures import FAINT, INK, as_label, colours_of, new_panels, save
 from sa_vae_tf.inference import Posterior
 
 
@@ -183,4 +183,12 @@ def _draw_trajectory(axes: Axes, name: str, points: np.ndarray, colour: str, alp
         axes.plot(*points.T, "-o", color=colour, linewidth=1.1, markersize=2.6, alpha=alpha, zorder=zorder)
         axes.plot(*points[0], "o", markerfacecolor="white", markeredgecolor=colour, markersize=8, zorder=zorder)
     # Ends lie over all paths.
-    axes.plot(*points[-1], "o", color=colour, markeredgecolor="white", markersize=8, label=name, zorder=zorder + 10.5)
+    axes.plot(
+        *points[-1],
+        "o",
+        color=colour,
+        markeredgecolor="white",
+        markersize=8,
+        label=as_label(name),
+        zorder=zorder + 10.5,
+    )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import struct
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.data.mat_files import read_mat
+from sa_vae_tf.data.numpy_files import read_npy, read_npz
 from sa_vae_tf.errors import UserError
 
 # Of the images in a .mat.
 SIDE = 28
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+MAX_PIXELS = 2**24  # of a PNG
 
 
 def read_images(path: str | Path) -> dict[str, np.ndarray]:
@@ -36,7 +38,7 @@ def read_images(path: str | Path) -> dict[str, np.ndarray]:
       UserError: if it cannot be read, or holds anything else.
     """
     path = Path(path)
-    readers = {".mat": _read_mat, ".npy": _read_numpy, ".npz": _read_numpy}
+    readers = {".mat": _read_mat, ".npy": lambda path: {"train": read_npy(path)}, ".npz": _read_npz}
     if path.is_dir():
         arrays = _read_folder(path)
     elif path.suffix.lower() not in readers:
@@ -60,12 +62,8 @@ def _read_mat(path: Path) -> dict[str, np.ndarray]:
     return images
 
 
-def _read_numpy(path: Path) -> dict[str, np.ndarray]:
-    try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"": content} if isinstance(content, np.ndarray) else dict(content)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path}: expected numbers saved by NumPy ({error})") from None
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_npz(path)
     if len(arrays) == 1:
         return {"train": next(iter(arrays.values()))}
     if not {"train", "test"} <= arrays.keys():
@@ -74,24 +72,41 @@ def _read_numpy(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_folder(path: Path) -> dict[str, np.ndarray]:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not files:
         raise UserError(f"{path}: there are no .png files in this folder")
-    images = []
+    images: list[np.ndarray] = []
     for file in files:
-        try:
-            image = tf.io.decode_png(file.read_bytes()).numpy()
-        except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error.strerror})") from None
-        except tf.errors.InvalidArgumentError:
-            raise UserError(f"{file}: expected a PNG image") from None
-        if image.shape[-1] != 1:
-            raise UserError(f"{file}: has {image.shape[-1]} channels; expected one, a grey image")
+        image = _read_png(file)
         images.append(image)
         if image.shape != images[0].shape:
             sizes = [_times(shape[:2]) for shape in (image.shape, images[0].shape)]
             raise UserError(f"{file}: has {sizes[0]} pixels, {files[0].name} {sizes[1]}; expected images of one size")
     return {"train": np.stack(images) / np.float32(255)}
+
+
+def _read_png(file: Path) -> np.ndarray:
+    """Returns a grey image of bytes, [height, width, 1]."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror})") from None
+    # TensorFlow's function reads other formats too, and makes room for whatever size the header says.
+    if content[:8] != PNG_SIGNATURE or len(content) < 24:
+        raise UserError(f"{file}: expected a PNG image")
+    width, height = struct.unpack_from(">II", content, 16)
+    if width * height > MAX_PIXELS:
+        raise UserError(f"{file}: has {height} x {width} pixels; expected at most {MAX_PIXELS:,}")
+    try:
+        image = tf.io.decode_png(content).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise UserError(f"{file}: expected a PNG image") from None
+    if image.shape[-1] != 1:
+        raise UserError(f"{file}: has {image.shape[-1]} channels; expected one, a grey image")
+    return image
 
 
 def _intensities(images: np.ndarray, where: str) -> np.ndarray:
@@ -110,7 +125,9 @@ def _intensities(images: np.ndarray, where: str) -> np.ndarray:
         if not (image.min() >= 0 and image.max() <= scale):
             wrong = image[~((image >= 0) & (image <= scale))][0]
             raise UserError(f"{where}: image {number} has a pixel of {wrong}; expected 0 to 1, or bytes (uint8)")
-    return images.astype(np.float32) / np.float32(scale)
+    images = images.astype(np.float32)
+    images /= np.float32(scale)
+    return images
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sa_vae_tf.data.numpy_files import MAX_EXPANDED
 from sa_vae_tf.errors import UserError
 
 HEADER = 128  # bytes
@@ -24,6 +25,7 @@ STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"
 # What they stand for, by the class of an array.
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 COMPLEX = 0x800
+TOO_LARGE = f"its arrays come to more than {MAX_EXPANDED:,} bytes"
 
 
 def read_mat(path: str | Path) -> dict[str, np.ndarray]:
@@ -46,10 +48,12 @@ def read_mat(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _arrays(content: memoryview, order: str) -> Iterator[tuple[str, np.ndarray]]:
+    room = MAX_EXPANDED
     for kind, data in _elements(content, order):
         if kind == COMPRESSED:
-            kind, data = next(_elements(_decompress(data, order), order))
-        if kind == MATRIX and (array := _array(data, order)):
+            [(kind, data)] = _elements(_decompress(data, order, room), order)
+        if kind == MATRIX and (array := _array(data, order, room)):
+            room -= array[1].nbytes
             yield array
 
 
@@ -69,15 +73,17 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         yield kind, data[begin : begin + size]
 
 
-def _decompress(data: memoryview, order: str) -> memoryview:
+def _decompress(data: memoryview, order: str, room: int) -> memoryview:
     """Returns the one element that was compressed, no more of it than its size says, with its checksum compared."""
     stream = zlib.decompressobj()
     tag = stream.decompress(data, 8)
     size = struct.unpack(f"{order}II", tag)[1]
+    if size > room:
+        raise ValueError(TOO_LARGE)
     return memoryview(tag + stream.decompress(stream.unconsumed_tail, size + 1))
 
 
-def _array(data: memoryview, order: str) -> tuple[str, np.ndarray] | None:
+def _array(data: memoryview, order: str, room: int) -> tuple[str, np.ndarray] | None:
     """Returns name and values of an array, or None for one that is not of real numbers."""
     (_, flags), (_, dimensions), (_, name), *parts = _elements(data, order)
     (flag,) = struct.unpack_from(f"{order}I", flags)
@@ -90,6 +96,9 @@ def _array(data: memoryview, order: str) -> tuple[str, np.ndarray] | None:
     numbers = np.frombuffer(stored, f"{order}{STORED[kind]}")
     if min(shape) < 0 or math.prod(shape) != len(numbers):
         raise ValueError(f"{len(numbers)} numbers in an array of shape {shape}")
+    dtype = np.dtype(CLASSES[flag & 0xFF])
+    if len(numbers) * dtype.itemsize > room:
+        raise ValueError(TOO_LARGE)
     # Column after column.
-    values = numbers.reshape(shape, order="F").astype(CLASSES[flag & 0xFF])
+    values = numbers.reshape(shape, order="F").astype(dtype)
     return str(name, "ascii", "replace"), values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import gzip
 import zlib
@@ -19,7 +20,7 @@ def read_lines(path: str | Path) -> Iterator[list[str]]:
     """Yields the words of each line, [] for a blank one, holding one line at a time in memory.
 
     Args:
-      path: a text file in UTF-8, or its gzip with a name that ends in .gz.
+      path: a text file in UTF-8, with or without a byte order mark, or its gzip with a name that ends in .gz.
 
     Raises:
       UserError: if the file cannot be read, holds bytes that are not UTF-8, or a line of MAX_CHARACTERS or more.
@@ -29,6 +30,8 @@ def read_lines(path: str | Path) -> Iterator[list[str]]:
         with gzip.open(path, "rb") if str(path).endswith(".gz") else open(path, "rb") as file:
             while line := file.readline(MAX_CHARACTERS * BYTES_PER_CHARACTER):
                 number += 1
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)
                 # A line that the limit has cut may end within a character, but has too many of them anyway.
                 text = line.decode(errors="strict" if len(line) < MAX_CHARACTERS * BYTES_PER_CHARACTER else "replace")
                 if len(text.rstrip("\r\n")) >= MAX_CHARACTERS:

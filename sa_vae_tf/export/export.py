@@ -11,6 +11,7 @@ from typing import Any
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.export.image import image_functions
+from sa_vae_tf.export.manifest import write_manifest
 from sa_vae_tf.export.saved_model import describe, first_requests, save
 from sa_vae_tf.export.text import text_functions
 from sa_vae_tf.export.warmup import write_requests
@@ -64,6 +65,7 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
     for name, text in assets.items():
         (partial / "assets" / name).write_text(text, encoding="utf-8")
     write_requests(partial, first_requests(functions, signatures))
+    write_manifest(partial)
     partial.rename(folder)
     return folder
 

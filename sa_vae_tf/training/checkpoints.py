@@ -19,6 +19,8 @@ from sa_vae_tf.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
+FOOTER = 48  # bytes at the end of an index
+
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -32,8 +34,9 @@ def writing(path: Path) -> Iterator[None]:
 class Checkpoints:
     """The checkpoints of a run: the latest ones and the best.
 
-    TensorFlow's format has a checksum for each tensor, so that a damaged file is noticed when it is read. What is in
-    a folder is what counts: there is no list of checkpoints beside it that could be lost or disagree.
+    TensorFlow's format has a checksum for each tensor and for their index, so that a damaged file is noticed when it
+    is read; the end of the index, which has none, and that a checkpoint is of its step, are checked here. What is in a
+    folder is what counts: there is no list of checkpoints beside it that could be lost or disagree.
 
     Args:
       run: folder of the run.
@@ -100,17 +103,20 @@ def _save(variables: Mapping[str, tf.Variable], folder: Path, number: int, keep:
     # All else goes: older ones, damaged ones from before a fallback, and what a killed process left half written.
     kept = [n for n in _numbers(folder) if n <= number][-keep:]
     for old in folder.glob("ckpt-*"):
-        if int(re.split("[-.]", old.name)[1]) not in kept:
+        number_of = re.match(r"ckpt-([0-9]+)\.", old.name)
+        if number_of and int(number_of[1]) not in kept:
             old.unlink()
     return path
 
 
 def _numbers(folder: Path) -> list[int]:
     """Returns the numbers of a folder's checkpoints from oldest to newest."""
-    return sorted(int(index.stem.removeprefix("ckpt-")) for index in folder.glob("ckpt-*.index"))
+    matches = (re.fullmatch(r"ckpt-([0-9]+)\.index", path.name) for path in folder.glob("ckpt-*.index"))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _restore(variables: Mapping[str, tf.Variable], path: Path) -> None:
+    _check_footer(path.with_name(f"{path.name}.index"))
     values = tf.raw_ops.RestoreV2(
         prefix=str(path),
         tensor_names=list(variables),
@@ -121,8 +127,25 @@ def _restore(variables: Mapping[str, tf.Variable], path: Path) -> None:
     for (name, variable), value in zip(variables.items(), values, strict=True):
         if variable.shape != value.shape:
             raise ValueError(f"{path}: {name} of shape {value.shape}, expected {variable.shape}")
+        if name == "step" and path.name != f"ckpt-{int(value)}":
+            raise ValueError(f"{path}: of step {int(value)}")
     for variable, value in zip(variables.values(), values, strict=True):
         variable.assign(value)
+
+
+def _check_footer(index: Path) -> None:
+    """Raises ValueError if a block of an index would not lie in the file: TensorFlow makes room for what it is told.
+
+    All else that it reads has a checksum. The last FOOTER bytes of the file are place and size of two blocks, numbers
+    in groups of seven bits, then zeros and a mark.
+    """
+    content = index.read_bytes()
+    numbers = re.findall(rb"[\x80-\xff]{0,9}[\x00-\x7f]", content[-FOOTER:])[:4]
+    if len(content) < FOOTER or len(numbers) < 4:
+        raise ValueError(f"{index}: it ends too early")
+    for number in numbers:
+        if sum((byte & 0x7F) << 7 * place for place, byte in enumerate(number)) > len(content):
+            raise ValueError(f"{index}: a block beyond its end")
 
 
 def _restore_newest(variables: Mapping[str, tf.Variable], folder: Path) -> bool:
@@ -132,7 +155,7 @@ def _restore_newest(variables: Mapping[str, tf.Variable], folder: Path) -> bool:
         try:
             _restore(variables, path)
             return True
-        except (tf.errors.OpError, ValueError) as error:
+        except (tf.errors.OpError, OSError, ValueError) as error:
             logger.warning("%s is damaged (%s); falling back to the one before", path, type(error).__name__)
     if numbers:
         raise UserError(f"{folder}: none of its {len(numbers)} checkpoints can be read")

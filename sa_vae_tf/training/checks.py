@@ -39,8 +39,12 @@ def _check_fields(config: Config) -> None:
             raise UserError(f"--{field.name}={value!r}: expected one line without spaces at its ends")
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{field.name}={value}: expected a finite number")
+        if isinstance(value, int) and abs(value) >= 2**63:  # Python refuses to write very long ones in decimals.
+            raise UserError(f"--{field.name}={value:#x}: expected at most {field.metadata['high']}")
         if low is not None and value < low:
             raise UserError(f"--{field.name}={value}: expected at least {low}")
+        if isinstance(value, int) and value > field.metadata["high"]:
+            raise UserError(f"--{field.name}={value}: expected at most {field.metadata['high']}")
         choices = field.metadata["choices"]
         if choices and value not in choices:
             raise UserError(f"--{field.name}={value}: expected one of {', '.join(choices)}")
@@ -50,9 +54,6 @@ def _check_ranges(config: Config) -> None:
     for name in ("dropout", "svi_momentum"):
         if getattr(config, name) >= 1:
             raise UserError(f"--{name}={getattr(config, name)}: expected a number in [0, 1)")
-    for name in ("seed", "data_seed"):
-        if getattr(config, name) >= 2**32:
-            raise UserError(f"--{name}={getattr(config, name)}: expected a number below {2**32}")
     if config.word_dropout > 1:
         raise UserError(f"--word_dropout={config.word_dropout}: expected a number in [0, 1]")
     if config.kl_cycle_epochs and config.kl_cycle_epochs < config.kl_warmup_epochs:

@@ -20,6 +20,8 @@ FREE_TO_CHANGE = (
 )  # fmt: skip
 
 
+# Refinement steps, whose path is kept.
+MOST_STEPS = 100_000
 # Kinds of data with symbols in an order.
 SEQUENCES = ("synthetic", "text")
 
@@ -29,11 +31,14 @@ def _option(
     help: str,
     choices: tuple[str, ...] | None = None,
     low: float | None = None,
+    high: int = 2**31 - 1,
     data: str | tuple[str, ...] = (),
 ) -> Any:
     """Describes a setting; `data` names the kinds of data that it has a meaning for, if not for all."""
     data = (data,) if isinstance(data, str) else data
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices, "low": low, "data": data})
+    return dataclasses.field(
+        default=default, metadata={"help": help, "choices": choices, "low": low, "high": high, "data": data}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Config:
 
     # The run.
     run_dir: str = _option("", "Folder of the run; empty: runs/<data>-<method>-<seed>.")
-    seed: int = _option(1, "Seed of weights, order of examples and noise.", low=0)
+    seed: int = _option(1, "Seed of weights, order of examples and noise.", low=0, high=2**32 - 1)
     num_epochs: int = _option(20, "Passes over the training data.", low=0)
     max_steps: int = _option(0, "Stop after this many steps; 0: after num_epochs.", low=0)
     batch_size: int = _option(50, "Examples in a training step.", low=1)
@@ -78,7 +83,7 @@ class Config:
     )  # fmt: skip
     data_seed: int = _option(
         0, "Seed of the oracle and its draws, or of the choice of validation images and the binary images that are "
-        "drawn once; 0: the run's seed.", low=0, data=("synthetic", "image"),
+        "drawn once; 0: the run's seed.", low=0, high=2**32 - 1, data=("synthetic", "image"),
     )  # fmt: skip
     num_examples: int = _option(5000, "Examples in each split of the synthetic data.", low=1, data="synthetic")
     corpus: str = _option(
@@ -161,7 +166,7 @@ class Config:
 
     # Method.
     method: str = _option("sa_vae", "Training objective.", choices=tuple(METHODS))
-    svi_steps: int = _option(20, "Refinement steps, K.", low=0)
+    svi_steps: int = _option(20, "Refinement steps, K.", low=0, high=MOST_STEPS)
     svi_steps_schedule: str = _option(
         "", "Later numbers of refinement steps, epoch:steps,...: '10:10,15:5' takes 10 from epoch 10, 5 from 15 on."
     )
@@ -219,7 +224,7 @@ class Config:
     def sizes(self, name: str) -> tuple[int, ...]:
         """Returns the numbers that a setting lists; none if it holds anything else."""
         items = getattr(self, name).split(",")
-        return tuple(map(int, items)) if all(item.isdecimal() for item in items) else ()
+        return tuple(map(int, items)) if all(item.isdecimal() and len(item) <= 9 for item in items) else ()
 
     @property
     def default_run_dir(self) -> str:
@@ -236,11 +241,13 @@ class Config:
         steps = {0: self.svi_steps}
         for item in filter(None, self.svi_steps_schedule.split(",")):
             epoch, colon, number = item.partition(":")
-            if not (colon and epoch.strip().isdecimal() and number.strip().isdecimal()):
+            numbers = [int(part) for part in (epoch, number) if part.strip().isdecimal() and len(part) <= 9]
+            if not colon or len(numbers) < 2 or numbers[1] > MOST_STEPS:
                 raise UserError(
-                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5'"
+                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5', at most "
+                    f"{MOST_STEPS} steps"
                 )
-            steps[int(epoch)] = int(number)
+            steps[numbers[0]] = numbers[1]
         return steps if METHODS[self.method].refines else {0: 0}
 
     def steps_at(self, epoch: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any, cast
 from absl import flags
 
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.flag_files import read_flag_file
 from sa_vae_tf.training.config import Config
 
 
@@ -49,9 +50,9 @@ def from_flagfile(path: str) -> Config:
     values = flags.FlagValues()
     define_flags(values)
     try:
-        rest = values(["", f"--flagfile={path}"])[1:]
+        rest = values(["", *read_flag_file(path)])[1:]
         if rest:
             raise UserError(f"unexpected line {rest[0]!r}: flags are written --name=value")
         return from_flags(values)
     except (flags.Error, ValueError) as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {str(error).removeprefix(f'--flagfile={path}: ')}") from None

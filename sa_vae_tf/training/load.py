@@ -49,7 +49,7 @@ def load_best(run: RunFolder, device: str = "") -> Loaded:
     if not Checkpoints(run, model).restore_best():
         raise UserError(f"--run_dir={run.path}: no checkpoint yet; train the run first")
     # As many refinement steps as in the epoch that the checkpoint is from.
-    steps = {line["step"]: line["svi_steps"] for line in run.read_metrics()}
+    steps = {line["step"]: line["svi_steps"] for line in run.read_metrics() if "svi_steps" in line}
     model.steps = steps.get(int(model.step), config.steps_at(0))
     return Loaded(config, model, vocabulary, vocabulary_file)
 

@@ -44,6 +44,21 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     temporary.replace(path)
 
 
+def _figures(line: bytes, where: str) -> dict[str, Any]:
+    """Returns a line of metrics.jsonl: a number for each name, a whole one where it counts something."""
+    try:
+        figures = json.loads(line)
+        sound = isinstance(figures["step"], int)
+        for name, value in figures.items():
+            whole = isinstance(value, int) and 0 <= value < 2**31
+            sound &= whole or (isinstance(value, float) and name not in ("epoch", "step", "svi_steps"))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise UserError(f"{where}: {line[:50]!r}: expected the figures of an epoch")
+    return figures
+
+
 class RunFolder:
     """A folder with one run.
 
@@ -106,14 +121,14 @@ class RunFolder:
             raise UserError(f"--{self.flag}={self.path}: cannot write there ({error.strerror or error})") from None
 
     def _take_lock(self) -> IO[str]:
-        lock = (self.path / ".lock").open("a+", encoding="utf-8")
+        lock = (self.path / ".lock").open("a+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with lock:
                 lock.seek(0)
                 raise UserError(
-                    f"--{self.flag}={self.path} is being trained by another process (process {lock.read()})"
+                    f"--{self.flag}={self.path} is being trained by another process (process {lock.read(20)})"
                 ) from None
         return lock
 
@@ -156,15 +171,13 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """Returns the lines of metrics.jsonl; a last line that was cut off is left out."""
-        lines = []
-        if self.metrics_file.exists():
-            for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-                try:
-                    lines.append(json.loads(line))
-                except json.JSONDecodeError:
-                    break
-        return lines
+        """Returns the lines of metrics.jsonl; a last line that was cut off is left out.
+
+        Raises:
+          UserError: if another line is not what `append_metrics` writes.
+        """
+        *lines, cut_off = self.metrics_file.read_bytes().split(b"\n") if self.metrics_file.exists() else [b""]
+        return [_figures(line, f"{self.metrics_file}: line {number}") for number, line in enumerate(lines, 1)]
 
     def forget_metrics_after(self, step: int, steps_per_epoch: int) -> None:
         """Drops lines of metrics.jsonl that a run which goes on at `step` will write again."""

@@ -111,3 +111,18 @@ def test_errors(tmp_path):
         curves.draw_learning_curves({}, tmp_path / "curves.png")
     with pytest.raises(ValueError, match="run 'VAE': expected at least one epoch with val_nll_bound"):
         curves.draw_learning_curves({"VAE": [{"epoch": 1}]}, tmp_path / "curves.png")
+
+
+@pytest.mark.parametrize("name", ["$x$", "a$b", "_hidden", r"$\frac{$", "two $ and $", "\x1b[31m", r"\$"])
+def test_names_of_runs_are_shown_as_they_are(name, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(curves, "save", lambda figure, path, numbers: figures.append(figure))
+    curves.draw_learning_curves({name: epochs([3.0, 2.0]), "other": epochs([3.0, 2.5])}, tmp_path / "curves.png")
+    [figure] = figures
+    figure.canvas.draw()
+    [legend] = figure.legends
+    first = legend.get_texts()[0]
+    # Matplotlib writes `$` for what is escaped, where there is no formula.
+    text, formula = first._preprocess_math(first.get_text())
+    assert formula is False
+    assert text.strip() == name.replace("\x1b", r"\x1b")

@@ -17,6 +17,7 @@ import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.export.manifest import MANIFEST, write_manifest
 from sa_vae_tf.training.run_folder import RunFolder
 from tests import corpora, runs
 from tests.bin.test_errors import assert_one_line
@@ -112,6 +113,11 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
     assert read(tmp_path / "gz.jsonl") == records
 
 
+def test_checksums_of_every_file(model):
+    files = {path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()}
+    assert {line[66:] for line in (model / MANIFEST).read_text().splitlines()} == files - {MANIFEST}
+
+
 def test_a_killed_scoring_goes_on(launcher, model, tmp_path):
     rng = random.Random(1)
     sentences = [" ".join(rng.choices(corpora.WORDS, k=rng.randint(1, 14))) for _ in range(400)]
@@ -199,6 +205,7 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
         for asset in graph.asset_file_def:
             asset.filename = name
         (tmp_path / "model/saved_model.pb").write_bytes(content.SerializeToString())
+        write_manifest(tmp_path / "model")
         ended = score(launcher, tmp_path / "model", files["test_file"], tmp_path / "out.jsonl")
         assert_one_line(ended, 2, message + f"{name!r} is not in its folder")
 
@@ -242,7 +249,7 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
     ended = launcher.run(f"bin/{script}.py", *(argument.format(**names) for argument in arguments))
     assert_one_line(ended, 2, f"{script}.py: error: {message.format(**names)}")
     assert not (tmp_path / "new/1").exists()
-    assert not (tmp_path / "o").exists()
+    assert not list(tmp_path.glob("*o")) + list(tmp_path.glob(".o.*"))
 
 
 def test_a_run_of_another_kind(launcher, data_dir, tmp_path):

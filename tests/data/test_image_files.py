@@ -148,6 +148,6 @@ def test_what_is_wrong_with_a_file(name, content, message, tmp_path):
 def test_nothing_is_unpickled(tmp_path):
     np.save(tmp_path / "some.npy", np.array([object()]), allow_pickle=True)
     np.savez(tmp_path / "some.npz", np.array([{}], dtype=object))
-    for name in ("some.npy", "some.npz"):
-        with pytest.raises(UserError, match=f"{name}: expected numbers saved by NumPy"):
+    for name, where in (("some.npy", "some.npy"), ("some.npz", "some.npz: arr_0.npy")):
+        with pytest.raises(UserError, match=f"{where}: values of type object; expected numbers"):
             read_images(tmp_path / name)

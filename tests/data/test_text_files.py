@@ -132,3 +132,10 @@ def test_a_large_file_is_read_a_line_at_a_time(tmp_path):
 
 def test_limit_leaves_room_for_every_character():
     assert len(chr(0x10FFFF).encode()) == text_files.BYTES_PER_CHARACTER
+
+
+@pytest.mark.parametrize("name", ["text.txt", "text.txt.gz"])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(name, tmp_path):
+    content = "\ufeffthe cat\nthe \ufeffdog\n".encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    assert list(read_lines(tmp_path / name)) == [["the", "cat"], ["the", "\ufeffdog"]]

@@ -238,3 +238,38 @@ def test_after_a_fallback_the_damaged_ones_do_not_crowd_out_new_ones(checkpoints
     scramble(checkpoints, 9)
     assert checkpoints.restore_latest()
     assert_equal(values(checkpoints), saved)
+
+
+@pytest.mark.parametrize("size", [b"\xff\xff\xff\xff\x0f", b"\xff" * 9 + b"\x01"])
+def test_a_block_beyond_the_end_of_an_index_is_noticed(size, checkpoints):
+    # TensorFlow would make room for it, and end with the process.
+    scramble(checkpoints, 5)
+    path = checkpoints.save().with_suffix(".index")
+    content = path.read_bytes()
+    for footer in (b"\0\0\0" + size, b"\0" + size + b"\0\0", b""):
+        path.write_bytes(content[:-48] + footer.ljust(40, b"\x80") + content[-8:])
+        with pytest.raises(UserError, match="none of its 1 checkpoints can be read"):
+            checkpoints.restore_latest()
+
+
+def test_a_checkpoint_under_the_name_of_another_is_passed_over(checkpoints):
+    saved = scramble(checkpoints, 5)
+    checkpoints.save()
+    for path in list(checkpoints.latest.iterdir()):
+        path.with_name(path.name.replace("ckpt-5", "ckpt-8")).write_bytes(path.read_bytes())
+    scramble(checkpoints, 9)
+    assert checkpoints.restore_latest()
+    assert_equal(values(checkpoints), saved)
+
+
+def test_files_of_others_are_left_alone(checkpoints):
+    checkpoints.latest.mkdir(parents=True)
+    names = ["ckpt-notes.index", "ckpt-.index", "ckpt-old", "notes.txt"]
+    for name in names:
+        (checkpoints.latest / name).write_bytes(b"something")
+    assert not checkpoints.restore_latest()
+    scramble(checkpoints, 5)
+    checkpoints.save()
+    assert checkpoints.restore_latest()
+    for name in names:
+        assert (checkpoints.latest / name).read_bytes() == b"something"

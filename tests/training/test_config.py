@@ -194,7 +194,7 @@ def test_lists_of_sizes():
             if field.metadata["choices"]
         ],
         *[({name: 1.0}, rf"^--{name}=1.0: expected a number in \[0, 1\)$") for name in ("dropout", "svi_momentum")],
-        *[({name: 2**32}, f"^--{name}=4294967296: expected a number below") for name in ("seed", "data_seed")],
+        *[({name: 2**32}, f"^--{name}=4294967296: expected at most 4294967295$") for name in ("seed", "data_seed")],
         *[({"run_dir": text}, "^--run_dir=.*: expected one line") for text in ("a\n--seed=2", " a", "a ", "\udc80")],
         ({"latent_dim": 3}, r"^--latent_dim=3: the oracle has 2; expected 2, or --generator=learned$"),
         ({"method": "lm"}, "^--method=lm has no latent variable: it needs --generator=learned$"),

@@ -201,3 +201,24 @@ def test_results_replace_nothing_else(tmp_path, name):
     with pytest.raises(UserError, match=message):
         RunFolder(tmp_path).write_results(name, {})
     RunFolder.check_output_name("test.json")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"3",
+        b"{}",
+        b'{"step": "3"}',
+        b'{"step": 3.5}',
+        b'{"step": -3}',
+        b'{"step": 3, "x": null}',
+        b"\xff",
+        b"[" * 9999,
+    ],
+)
+def test_a_damaged_line_of_figures(line, tmp_path):
+    run = RunFolder(tmp_path)
+    run.metrics_file.write_bytes(b'{"step": 3, "val_perplexity": 1e300}\n' + line + b'\n{"step": 6}\n')
+    with pytest.raises(UserError, match=f"^{run.metrics_file}: line 2: b'.*': expected the figures of an epoch$"):
+        run.read_metrics()

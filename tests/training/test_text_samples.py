@@ -1,5 +1,7 @@
 """Text that shows how far a run has come."""
 
+import html
+import re
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,10 @@ def test_tensorboard_shows_every_character_as_it_is():
     shown = inside.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     assert shown.splitlines() == lines
     assert "<" not in inside
+
+
+@pytest.mark.parametrize("word", ["<script>alert(1)</script>", "[a](javascript:b)", "`", "|a|", "#", "*", "&lt;"])
+def test_tensorboard_shows_words_as_they_are(word):
+    shown = markdown_to_safe_html(as_markdown([f"{word} the {word}", "", f"cat {word}"]))
+    assert re.findall("<(/?[a-z]+)", shown) == ["pre", "code", "/code", "/pre"]
+    assert html.unescape(re.sub("</?(pre|code)>", "", shown)).split() == [word, "the", word, "cat", word]
