@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data.image_files import read_images
+from sa_vae_tf.data.image_files import GreyImages, read_images
 from sa_vae_tf.data.images import Intensities
 from sa_vae_tf.data.preparation import KEY_SHIFT, data_folder, fingerprint, prepare
 from sa_vae_tf.data.records import Records
@@ -48,7 +48,7 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
     def _path(self, dl_manager: tfds.download.DownloadManager) -> str | Path:
         return self.builder_config.path
 
-    def _read(self, path: str | Path) -> dict[str, np.ndarray]:
+    def _read(self, path: str | Path) -> dict[str, GreyImages]:
         images, config = read_images(path), self.builder_config
         height, width = images["train"].shape[1:3]
         if (height, width) != (config.height, config.width):
@@ -62,7 +62,7 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
         images = self._read(self._path(dl_manager))
         return {split: self._generate_examples(of_split) for split, of_split in images.items()}
 
-    def _generate_examples(self, images: np.ndarray):
+    def _generate_examples(self, images: GreyImages):
         for index, image in enumerate(images):
             yield index << KEY_SHIFT, {"image": image}
 

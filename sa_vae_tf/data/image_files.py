@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,29 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PIXELS = 2**24  # of a PNG
 
 
-def read_images(path: str | Path) -> dict[str, np.ndarray]:
+class GreyImages:
+    """Images as they are in a file, of which each is made float32 [height, width, 1] in [0, 1] as it is looked at.
+
+    Args:
+      images: numbers, [images, height, width] or [images, height, width, 1].
+      scale: the number that is one.
+    """
+
+    def __init__(self, images: np.ndarray, scale: int):
+        self._images, self._scale = images, np.float32(scale)
+        self.shape = (*images.shape[:3], 1)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return map(self.__getitem__, range(len(self)))
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self._images[number].reshape(self.shape[1:]).astype(np.float32) / self._scale
+
+
+def read_images(path: str | Path) -> dict[str, GreyImages]:
     """Returns the images of a file or folder.
 
     Args:
@@ -32,7 +55,7 @@ def read_images(path: str | Path) -> dict[str, np.ndarray]:
         it is.
 
     Returns:
-      'train' and perhaps 'test': float32 [images, height, width, 1] in [0, 1].
+      'train' and perhaps 'test'. Those of a .npy are read from disk as they are looked at.
 
     Raises:
       UserError: if it cannot be read, or holds anything else.
@@ -40,14 +63,13 @@ def read_images(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     readers = {".mat": _read_mat, ".npy": lambda path: {"train": read_npy(path)}, ".npz": _read_npz}
     if path.is_dir():
-        arrays = _read_folder(path)
-    elif path.suffix.lower() not in readers:
+        return {"train": GreyImages(_read_folder(path), 255)}
+    if path.suffix.lower() not in readers:
         raise UserError(f"{path}: expected a .mat, .npy or .npz file, or a folder of .png files")
-    elif not path.is_file():
+    if not path.is_file():
         raise UserError(f"{path}: there is no such file")
-    else:
-        arrays = readers[path.suffix.lower()](path)
-    return {split: _intensities(images, f"{path} ({split})") for split, images in arrays.items()}
+    arrays = readers[path.suffix.lower()](path)
+    return {split: _grey(images, f"{path} ({split})") for split, images in arrays.items()}
 
 
 def _read_mat(path: Path) -> dict[str, np.ndarray]:
@@ -71,7 +93,8 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     return {split: arrays[split] for split in ("train", "test")}
 
 
-def _read_folder(path: Path) -> dict[str, np.ndarray]:
+def _read_folder(path: Path) -> np.ndarray:
+    """Returns bytes, [images, height, width, 1]."""
     try:
         files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
     except OSError as error:
@@ -85,7 +108,7 @@ def _read_folder(path: Path) -> dict[str, np.ndarray]:
         if image.shape != images[0].shape:
             sizes = [_times(shape[:2]) for shape in (image.shape, images[0].shape)]
             raise UserError(f"{file}: has {sizes[0]} pixels, {files[0].name} {sizes[1]}; expected images of one size")
-    return {"train": np.stack(images) / np.float32(255)}
+    return np.stack(images)
 
 
 def _read_png(file: Path) -> np.ndarray:
@@ -109,8 +132,8 @@ def _read_png(file: Path) -> np.ndarray:
     return image
 
 
-def _intensities(images: np.ndarray, where: str) -> np.ndarray:
-    """Returns images as float32 [images, height, width, 1] in [0, 1], or says what is wrong with them."""
+def _grey(images: np.ndarray, where: str) -> GreyImages:
+    """Returns images after a look at all of them, or says what is wrong with them."""
     if images.dtype.kind not in "buif":
         raise UserError(f"{where}: values of type {images.dtype}; expected numbers")
     if images.ndim == 4 and images.shape[-1] != 1:
@@ -120,14 +143,11 @@ def _intensities(images: np.ndarray, where: str) -> np.ndarray:
     if not len(images):
         raise UserError(f"{where}: has no images")
     scale = 255 if images.dtype == np.uint8 and images.max() > 1 else 1
-    images = images.reshape(*images.shape[:3], 1)
     for number, image in enumerate(images):
         if not (image.min() >= 0 and image.max() <= scale):
             wrong = image[~((image >= 0) & (image <= scale))][0]
             raise UserError(f"{where}: image {number} has a pixel of {wrong}; expected 0 to 1, or bytes (uint8)")
-    images = images.astype(np.float32)
-    images /= np.float32(scale)
-    return images
+    return GreyImages(images, scale)
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
+from sa_vae_tf.checksums import sha256
 from sa_vae_tf.errors import UserError
 
 NAME = "manifest.json"
@@ -47,4 +47,4 @@ def _state(file: Path) -> list[int | str]:
     """Returns the size of a file and, unless it holds records, its SHA-256."""
     if RECORDS in file.name:
         return [file.stat().st_size]
-    return [file.stat().st_size, hashlib.sha256(file.read_bytes()).hexdigest()]
+    return [file.stat().st_size, sha256(file)]

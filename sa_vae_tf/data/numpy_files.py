@@ -6,10 +6,12 @@ the two must agree with the size of the file, and nothing is ever unpickled.
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -32,7 +34,9 @@ def read_npy(path: str | Path) -> np.ndarray:
     """
     try:
         with open(path, "rb") as file:
-            return _array(file, Path(path).stat().st_size, str(path))
+            # Read as it is needed: it may be larger than memory.
+            numbers = functools.partial(np.memmap, path, mode="r")
+            return _array(file, Path(path).stat().st_size, str(path), numbers)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -54,7 +58,8 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
             for member in members:
                 with archive.open(member) as file:
                     where = f"{path}: {member.filename[:100]}"
-                    arrays[member.filename.removesuffix(".npy")] = _array(file, member.file_size, where)
+                    name = member.filename.removesuffix(".npy")
+                    arrays[name] = _array(file, member.file_size, where, functools.partial(_read, file))
             return arrays
     except UserError:
         raise
@@ -65,8 +70,12 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: {WANTED} ({error})") from None
 
 
-def _array(file: IO[bytes], size: int, where: str) -> np.ndarray:
-    """Returns the array of a .npy of this size in bytes."""
+def _read(file: IO[bytes], dtype: np.dtype, offset: int) -> np.ndarray:
+    return np.frombuffer(file.read(), dtype)
+
+
+def _array(file: IO[bytes], size: int, where: str, numbers: Callable[..., np.ndarray]) -> np.ndarray:
+    """Returns the array of a .npy of this size in bytes, with numbers(dtype=, offset=) in it."""
     try:
         shape, in_columns, dtype = _header(file)
     except Exception as error:  # The header is a literal of Python: whatever its parser raises.
@@ -76,10 +85,11 @@ def _array(file: IO[bytes], size: int, where: str) -> np.ndarray:
     # An array without numbers may have any shape.
     if min(shape, default=1) < 0 or file.tell() + math.prod(shape) * dtype.itemsize != size or len(shape) > 4:
         raise UserError(f"{where}: its {size:,} bytes are not an array of shape {shape} of {dtype}")
-    numbers = np.frombuffer(file.read(size), dtype)
-    if len(numbers) != math.prod(shape):
+    # None cannot be mapped.
+    found = numbers(dtype=dtype, offset=file.tell()) if math.prod(shape) else np.zeros(0, dtype)
+    if len(found) != math.prod(shape):
         raise UserError(f"{where}: it ends too early")
-    return numbers.reshape(shape, order="F" if in_columns else "C")
+    return found.reshape(shape, order="F" if in_columns else "C")
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
+
+from sa_vae_tf.checksums import sha256
 
 # Where SavedModels keep what TensorFlow does not read; in the form of `sha256sum`, which can check it too.
 MANIFEST = "assets.extra/SHA256SUMS"
@@ -14,13 +15,5 @@ def write_manifest(folder: Path) -> None:
     manifest = folder / MANIFEST
     manifest.parent.mkdir(exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path != manifest)
-    lines = (f"{_checksum(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
+    lines = (f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files)
     manifest.write_text("".join(lines), encoding="utf-8")
-
-
-def _checksum(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while content := file.read(2**20):
-            digest.update(content)
-    return digest.hexdigest()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sa_vae_tf.data.preparation import SourceFile, fingerprint
+from sa_vae_tf.checksums import sha256
+from sa_vae_tf.data.preparation import fingerprint
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder, write_atomically
 
@@ -53,13 +53,4 @@ def _state(source: str, before: Mapping[str, Any]) -> dict[str, Any]:
     state = {"bytes": sum(file.size for file in files), "modified_ns": max(file.modified_ns for file in files)}
     if all(before.get(name) == value for name, value in state.items()):
         return dict(before)
-    return {**state, "sha256": _digest(files)}
-
-
-def _digest(files: list[SourceFile]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file.path, "rb") as content:
-            while chunk := content.read(2**20):
-                digest.update(chunk)
-    return digest.hexdigest()
+    return {**state, "sha256": sha256(*(file.path for file in files))}

@@ -27,7 +27,7 @@ def test_a_mat_of_burda(tmp_path):
     train, test = np.stack([CORNER, CORNER.T, 1 - CORNER]), CORNER[None]
     path = write_mat(tmp_path / "chardata.mat", {"data": column_major(train), "testdata": column_major(test)})
     found = read_images(path)
-    assert {split: images.dtype for split, images in found.items()} == {"train": np.float32, "test": np.float32}
+    assert {split: images[0].dtype for split, images in found.items()} == {"train": np.float32, "test": np.float32}
     np.testing.assert_array_equal(found["train"], train[..., None])
     np.testing.assert_array_equal(found["test"], test[..., None])
 
@@ -65,8 +65,8 @@ def test_arrays_of_numpy(axis, tmp_path):
 def test_types_of_pixels(images, expected, tmp_path):
     np.save(tmp_path / "some.npy", np.tile(images[:, None, None], [1, 2, 2]))
     found = read_images(tmp_path / "some.npy")["train"]
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found[:, 1, 0, 0], np.float32(expected))
+    assert found[0].dtype == np.float32
+    np.testing.assert_array_equal(np.stack(found)[:, 1, 0, 0], np.float32(expected))
 
 
 def test_a_folder_of_pngs(tmp_path):

@@ -60,7 +60,7 @@ def check(folder, content: bytes, name: str) -> None:
     whole = path.parent if name.endswith(".png") else path
     was_read, found = attempt(KIND, lambda: read_images(whole), path)
     if was_read:
-        for of_split in found.values():
+        for of_split in map(np.stack, found.values()):
             assert of_split.dtype == np.float32
             assert of_split.ndim == 4
             assert of_split.shape[-1] == 1

@@ -34,12 +34,12 @@ def fuzz(seed: int) -> Iterator[Row]:
         f"--hypothesis-seed={seed}",
     ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    counts = re.findall(r"^malformed (.+): (\d+) tried$", ended.stdout, re.MULTILINE)
+    counts = re.findall(r"^(.+): (\d+) tried, (\d+) refused", ended.stdout, re.MULTILINE)
     failed = re.findall(r"^FAILED (\S+)", ended.stdout, re.MULTILINE)
     print(*(f"  {line}" for line in failed), sep="\n", end="\n" if failed else "")
-    for kind, count in counts:
-        lost = sum(kind.replace(" ", "_") in test for test in failed)
-        yield Row(f"malformed {kind}", int(count), int(count) - lost)
+    for kind, count, refused in counts:
+        lost = sum(f"test_{kind.split()[0]}" in test for test in failed)
+        yield Row(f"malformed {kind}", int(count), int(count) - lost, f"{int(refused):,} refused, the others read")
     if not counts or ended.returncode and not failed:
         print(ended.stdout[-2000:])
         yield Row("malformed input", 1, 0, "the tests did not run")
