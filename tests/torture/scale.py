@@ -73,8 +73,8 @@ def measure(kind: str, count: int) -> dict[str, float]:
             splits = prepare_files(str(path), str(folder / "val.txt"), "", data_dir=data).splits
         else:
             splits = image_splits(file_images(str(path), 28, 28, data), 1)
-        for batch in splits["train"].shuffled(32, 1, 0).take(BATCHES):
-            assert len(batch["x"]) in (32, count % 32)
+        for _ in splits["train"].shuffled(32, 1, 0).take(BATCHES):
+            pass
         seconds = time.monotonic() - began
     return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "seconds": seconds}
 
