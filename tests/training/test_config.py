@@ -45,7 +45,7 @@ def values_of(field: dataclasses.Field) -> st.SearchStrategy:
     if isinstance(field.default, bool):
         return st.booleans()
     if isinstance(field.default, int):
-        return st.integers(field.metadata["low"], 10**12)
+        return st.integers(field.metadata["low"], field.metadata["high"])
     if isinstance(field.default, float):
         return st.floats(field.metadata["low"], allow_infinity=False)
     return st.text(st.characters(codec="utf-8")).filter(lambda text: text == text.strip() and text.isprintable())
@@ -196,6 +196,11 @@ def test_lists_of_sizes():
         *[({name: 1.0}, rf"^--{name}=1.0: expected a number in \[0, 1\)$") for name in ("dropout", "svi_momentum")],
         *[({name: 2**32}, f"^--{name}=4294967296: expected at most 4294967295$") for name in ("seed", "data_seed")],
         *[({"run_dir": text}, "^--run_dir=.*: expected one line") for text in ("a\n--seed=2", " a", "a ", "\udc80")],
+        ({"units": 2**31}, "^--units=2147483648: expected at most 2147483647$"),
+        ({"svi_steps": 100_001, "bound_weights": "uniform"}, "^--svi_steps=100001: expected at most 100000$"),
+        ({"svi_steps": 16**5000}, "^--svi_steps=0x1000.*000: expected at most 100000$"),
+        ({"svi_steps_schedule": "1:100001"}, "^--svi_steps_schedule=1:100001: expected epoch:steps"),
+        ({"svi_steps_schedule": "1" * 5000 + ":1"}, "^--svi_steps_schedule=1111.*: expected epoch:steps"),
         ({"latent_dim": 3}, r"^--latent_dim=3: the oracle has 2; expected 2, or --generator=learned$"),
         ({"method": "lm"}, "^--method=lm has no latent variable: it needs --generator=learned$"),
         *[
