@@ -16,9 +16,10 @@ run: $(VENV)/installed
 	$(BIN) bin/evaluate.py --run_dir=$(SA_VAE)
 	$(BIN) bin/analyze.py --run_dir=$(SA_VAE) --compare=$(VAE)
 
-# A file of tests stays in one process, which makes what its tests share once.
+# A file of tests stays in one process, which makes what its tests share once; files in their order, since those of scripts
+# take the longest.
 test: $(VENV)/installed
-	$(BIN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # The long tests: kills and restarts, memory, full disk.
 slow: $(VENV)/installed

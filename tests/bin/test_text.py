@@ -169,6 +169,11 @@ def test_a_run_of_another_vocabulary(launcher, files, data_dir, tmp_path):
     (tmp_path / "run" / "flags.txt").write_text("".join(f"{line}\n" for line in runs.arguments(config)))
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert ended.status == 2
+    assert f"{changed}: has changed since the run in --run_dir={tmp_path / 'run'} began" in ended.stderr
+    # As in a folder of a version that did not keep it.
+    (tmp_path / "run" / "sources.json").unlink()
+    ended = launcher.run("bin/train.py", *runs.arguments(config))
+    assert ended.status == 2
     assert f"--run_dir={tmp_path / 'run'} holds a run with another vocabulary" in ended.stderr
 
 

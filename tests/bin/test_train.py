@@ -159,7 +159,7 @@ def test_no_room_for_a_checkpoint_then_for_figures_then_enough(launcher, stopped
     metrics = Path(stopped.run_dir, "metrics.jsonl")
     [first] = metrics.read_text().splitlines(keepends=True)
     # A line that is kept, so long that the next one finds no room.
-    metrics.write_text(json.dumps({"step": 10, "long": "x" * 200_000}) + "\n" + first)
+    metrics.write_text(json.dumps({**json.loads(first), **{f"figure {i}": 0.5 for i in range(10_000)}}) + "\n" + first)
     ended = train(launcher, stopped, limits={"FSIZE": metrics.stat().st_size + 100})
     assert ended.status == 1
     assert FULL in ended.stderr
