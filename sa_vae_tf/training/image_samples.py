@@ -26,7 +26,9 @@ class ImageSamples:
     """
 
     def __init__(self, model: LatentVariableModel, validation: ImageSplit):
-        self.model, self.validation = model, validation.take(EXAMPLES)
+        self.model = model
+        # Once: TensorFlow keeps something of every data set that is made of a generator.
+        [self.batch] = validation.take(EXAMPLES).in_order(EXAMPLES)
 
     def __call__(self) -> dict[str, np.ndarray]:
         """Returns grids by name, uint8 [1, height, width, 1].
@@ -38,9 +40,8 @@ class ImageSamples:
         z = draw_from_prior(index, self.model.latent_dim, tf.constant([0, 1])) if latent else None
         grids = {"samples": image_grid(self._draw(z, index), columns=8)}
         if latent:
-            [batch] = self.validation.in_order(EXAMPLES)
-            drawn = self._draw(self._posterior_mean(batch, self.model.steps), batch["index"])
-            grids["reconstructions"] = image_grid(side_by_side(batch["x"].numpy(), drawn), columns=4)
+            drawn = self._draw(self._posterior_mean(self.batch, self.model.steps), self.batch["index"])
+            grids["reconstructions"] = image_grid(side_by_side(self.batch["x"].numpy(), drawn), columns=4)
         return {name: grid[None] for name, grid in grids.items()}
 
     def _draw(self, z: tf.Tensor | None, index: tf.Tensor) -> np.ndarray:

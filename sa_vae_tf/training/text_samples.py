@@ -31,7 +31,9 @@ class TextSamples:
     """
 
     def __init__(self, model: LatentVariableModel, vocabulary: Vocabulary, validation: Split | SequenceSplit):
-        self.model, self.vocabulary, self.validation = model, vocabulary, validation.take(EXAMPLES)
+        self.model, self.vocabulary = model, vocabulary
+        # Once: TensorFlow keeps something of every data set that is made of a generator.
+        [self.batch] = validation.take(EXAMPLES).in_order(EXAMPLES)
         self.sampler = TextGenerator(model.decoder, vocabulary, SamplingSettings(MAX_LENGTH))
         self.greedy = TextGenerator(model.decoder, vocabulary, SamplingSettings(MAX_LENGTH, temperature=0))
 
@@ -41,10 +43,9 @@ class TextSamples:
         z = draw_from_prior(index, self.model.latent_dim, tf.constant([0, 1])) if latent else None
         texts = {"samples": as_markdown(sample.text for sample in self.sampler(z, index, (0, 2)))}
         if latent:
-            [batch] = self.validation.in_order(EXAMPLES)
-            mean = self._posterior_mean(batch, self.model.steps)
-            examples = map(self.vocabulary.decode, batch["x"].numpy())
-            written = self.greedy(mean, batch["index"].numpy(), (0, 2))
+            mean = self._posterior_mean(self.batch, self.model.steps)
+            examples = map(self.vocabulary.decode, self.batch["x"].numpy())
+            written = self.greedy(mean, self.batch["index"].numpy(), (0, 2))
             texts["reconstructions"] = as_markdown(
                 line
                 for example, own in zip(examples, written, strict=True)
