@@ -16,10 +16,9 @@ run: $(VENV)/installed
 	$(BIN) bin/evaluate.py --run_dir=$(SA_VAE)
 	$(BIN) bin/analyze.py --run_dir=$(SA_VAE) --compare=$(VAE)
 
-# A file of tests stays in one process, which makes what its tests share once; files in their order, since those of scripts
-# take the longest.
+# A file of tests stays in one process, which makes what its tests share once.
 test: $(VENV)/installed
-	$(BIN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
+	$(BIN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # The long tests: kills and restarts, memory, full disk.
 slow: $(VENV)/installed
