@@ -40,7 +40,7 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config
         shape = (config.height, config.width, 1)
-        # The other encoding, a list of floats, takes twice as long.
+        # The other encoding, a list of floats, makes Python numbers of all pixels.
         image = tfds.features.Tensor(shape=shape, dtype=np.float32, encoding=tfds.features.Encoding.BYTES)
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"image": image}),

@@ -23,8 +23,8 @@ class Share:
       count: of workers.
     """
 
-    number: int = 0
-    count: int = 1
+    number: int
+    count: int
 
     def rows(self, batch: int) -> slice:
         """Returns the rows of this worker in a batch of so many.

@@ -38,11 +38,13 @@ def fuzz(seed: int) -> Iterator[Row]:
     failed = re.findall(r"^FAILED (\S+)", ended.stdout, re.MULTILINE)
     print(*(f"  {line}" for line in failed), sep="\n", end="\n" if failed else "")
     for kind, count, refused in counts:
-        lost = sum(f"test_{kind.split()[0]}" in test for test in failed)
+        # The file of a kind begins with the same letters: vocabulary files are in test_vocabularies.py.
+        lost = sum(test.startswith(f"tests/fuzz/test_{kind.split()[0][:5]}") for test in failed)
+        failed = [test for test in failed if not test.startswith(f"tests/fuzz/test_{kind.split()[0][:5]}")]
         yield Row(f"malformed {kind}", int(count), int(count) - lost, f"{int(refused):,} refused, the others read")
-    if not counts or ended.returncode and not failed:
+    if not counts or failed or ended.returncode not in (0, 1):
         print(ended.stdout[-2000:])
-        yield Row("malformed input", 1, 0, "the tests did not run")
+        yield Row("malformed input", 1, 0, "the tests did not run to their end")
 
 
 def groups(options: argparse.Namespace) -> dict[str, Callable[[Launcher, list[Undisturbed], Path], Iterator[Row]]]:
