@@ -9,14 +9,14 @@ from sa_vae_tf.training.config import Config
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "likes", "finds", "big", "small", "red", "and"]
 
 
-def write(folder: Path, seed: int = 0) -> dict[str, str]:
+def write(folder: Path, seed: int = 0, lines: int = 50) -> dict[str, str]:
     """Writes train.txt, val.txt and test.txt of 3 to 14 words a line; returns the flags that name them."""
     rng = random.Random(seed)
     flags = {}
-    for name, count in (("train", 50), ("val", 20), ("test", 20)):
+    for name, count in (("train", lines), ("val", 20), ("test", 20)):
         path = folder / f"{name}.txt"
-        lines = [" ".join(rng.choices(WORDS, k=rng.randint(3, 14))) for _ in range(count)]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        texts = [" ".join(rng.choices(WORDS, k=rng.randint(3, 14))) for _ in range(count)]
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
         flags[f"{name}_file"] = str(path)
     return flags
 

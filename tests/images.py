@@ -62,10 +62,10 @@ def bars(count: int, height: int = 8, width: int = 6, seed: int = 0) -> np.ndarr
     return images
 
 
-def write(folder: Path, **options: Any) -> str:
-    """Writes 40 images for training and 10 for a test into a file, and returns its path."""
+def write(folder: Path, count: int = 40, **options: Any) -> str:
+    """Writes images for training and 10 for a test into a file, and returns its path."""
     path = folder / "images.npz"
-    np.savez(path, train=bars(40, **options), test=bars(10, seed=1, **options))
+    np.savez(path, train=bars(count, **options), test=bars(10, seed=1, **options))
     return str(path)
 
 

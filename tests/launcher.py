@@ -33,6 +33,10 @@ IMPORTED = (
 )
 
 
+# Seconds after which the system ends a script that hangs, by SIGALRM.
+AT_MOST = 600
+
+
 class Finished(NamedTuple):
     """How a process ended: status as of `subprocess`, the number of the signal that killed it negative."""
 
@@ -116,6 +120,7 @@ def become(argv: list[str], output: str, limits: dict[str, int], environment: di
     """Makes this process a script."""
     os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.alarm(AT_MOST)
     for descriptor, path in enumerate((os.devnull, f"{output}/out", f"{output}/err")):
         os.dup2(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), descriptor)
     for name, limit in limits.items():

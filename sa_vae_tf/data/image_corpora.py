@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from sa_vae_tf.data.image_files import GreyImages, read_images
 from sa_vae_tf.data.images import Intensities
-from sa_vae_tf.data.preparation import KEY_SHIFT, data_folder, fingerprint, prepare
+from sa_vae_tf.data.preparation import data_folder, fingerprint, key_shift, prepare
 from sa_vae_tf.data.records import Records
 from sa_vae_tf.errors import UserError
 
@@ -66,8 +67,9 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(of_split) for split, of_split in images.items()}
 
     def _generate_examples(self, images: GreyImages):
+        shift = key_shift(len(images), 4 * math.prod(images.shape[1:]))
         for index, image in enumerate(images):
-            yield index << KEY_SHIFT, {"image": image}
+            yield index << shift, {"image": image}
 
 
 class OmniglotBurda(ImageFiles):

@@ -23,10 +23,11 @@ from sa_vae_tf.errors import DISK_FULL, UserError
 logger = logging.getLogger(__name__)
 
 # TFDS keeps a gigabyte of examples in memory, several with what Python adds to short ones, and sorts what is more in a
-# thousand parts, by the first bits of a 128-bit key, each part in memory. Less is enough: with numbers of at most 27
-# bits as the first ones of the key, a part has 130,000 examples.
+# thousand parts, by the first bits of a 128-bit key, each part in memory. Less is enough.
 BUFFER_BYTES = 8 << 20
-KEY_SHIFT = 128 - 27
+PART_BYTES = 32 << 20
+PARTS = 1000
+KEY_BITS = 128
 
 Builder = TypeVar("Builder", bound=tfds.core.DatasetBuilder)
 
@@ -104,6 +105,18 @@ def prepare(
             raise
         raise UserError(f"--data_dir={data_dir or ''}: cannot write there ({error.strerror})") from None
     return builder
+
+
+def key_shift(count: int, example_bytes: int) -> int:
+    """Returns by how many bits to shift an example's number, so that it is a key whose parts fit into memory.
+
+    Args:
+      count: of examples, at most.
+      example_bytes: size of one, roughly.
+    """
+    examples_in_part = max(1, PART_BYTES // example_bytes)
+    # Not more parts than are needed: each is a file that stays open.
+    return KEY_BITS - max((count - 1).bit_length(), (PARTS * examples_in_part).bit_length() - 1)
 
 
 def _make(make: Callable[[Path], Builder], folder: Path, corpus: str) -> Builder:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data.preparation import KEY_SHIFT, fingerprint, prepare
+from sa_vae_tf.data.preparation import fingerprint, key_shift, prepare
 from sa_vae_tf.data.records import Records
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.text_files import count_words, read_examples
@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 VOCABULARY_FILE = "vocabulary.txt"
+# How many there are is known when all are read.
+MOST_LINES = 2**27
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -80,13 +82,14 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, path: str, vocabulary: Vocabulary):
         lengths = array.array("i")
+        shift = key_shift(MOST_LINES, 4 * self.builder_config.max_length)
         unknown = 0
         dropped: collections.Counter[str] = collections.Counter()
         for index, words in enumerate(read_examples(path, self.builder_config.max_length, dropped)):
             tokens = vocabulary.encode(words)
             lengths.append(len(tokens))
             unknown += tokens.count(vocabulary.unknown_id)
-            yield index << KEY_SHIFT, {"tokens": np.array(tokens, np.int32)}
+            yield index << shift, {"tokens": np.array(tokens, np.int32)}
         with _lengths_file(self.data_dir, split).open("wb") as file:
             lengths.tofile(file)
         words_read = sum(lengths) - 2 * len(lengths)

@@ -7,8 +7,9 @@ import time
 
 import pytest
 from google.protobuf.json_format import ParseError
+from tensorflow_datasets.core import shuffle
 
-from sa_vae_tf.data.preparation import fingerprint, prepare
+from sa_vae_tf.data.preparation import KEY_BITS, PART_BYTES, PARTS, fingerprint, key_shift, prepare
 from sa_vae_tf.errors import UserError
 
 
@@ -105,3 +106,20 @@ def test_a_file_that_changes_while_it_is_read(tmp_path):
         prepare(make, str(tmp_path), "x", files)
     # Nothing of it is used.
     assert prepare(Builder, str(tmp_path), "x", fingerprint(source)).is_prepared()
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "at_most"),
+    [
+        (10**5, 3136, PART_BYTES // 3136),
+        (10**6, 3136, PART_BYTES // 3136),
+        (10**3, 2**30, 2),  # more than a part may have, each
+        (2**27, 800, 2**28 // PARTS),  # more than the parts have room for
+    ],
+)
+def test_parts_are_of_bounded_size(count, size, at_most):
+    shift = key_shift(count, size)
+    assert (count - 1) << shift < 2**KEY_BITS
+    assert 0 < (2**KEY_BITS // PARTS) >> shift <= at_most
+    parts = [shuffle.get_bucket_number(number << shift, PARTS) for number in (0, at_most + 1, count - 1)]
+    assert parts[0] == 0 < parts[1] <= parts[2] < PARTS

@@ -51,13 +51,14 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[Launcher, list[Un
     """Returns what there is to try, by name."""
     chance, times = random.Random(options.seed), options.times
     return {
+        # The longest first, so that two at once end together.
+        "fuzz": lambda launcher, whole, folder: fuzz(options.seed),
         "kills": lambda launcher, whole, folder: kills.rows(launcher, whole, chance, times),
         "damage": lambda launcher, whole, folder: damage.rows(launcher, whole, chance, times),
         "scarcity": lambda launcher, whole, folder: scarcity.rows(launcher, whole, chance, times // 2),
         "workers": lambda launcher, whole, folder: lost_workers.rows(launcher, whole, chance, times // 4),
         "leaks": leaks.rows,
         "scale": lambda launcher, whole, folder: scale.rows(),
-        "fuzz": lambda launcher, whole, folder: fuzz(options.seed),
     }
 
 

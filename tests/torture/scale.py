@@ -21,7 +21,7 @@ from tests.torture.runs_to_disturb import Row
 
 # What the order of an epoch takes, some numbers for each example; and, in MiB, a part of them that is sorted.
 BYTES_AN_EXAMPLE = 64
-SIZES = {"text": (30_000, 300_000), "images": (3_000, 30_000)}
+SIZES = {"text": (30_000, 300_000), "images": (10_000, 100_000)}
 BATCHES = 200
 
 
