@@ -1,25 +1,82 @@
-"""Prints time and memory of a training step as one JSON line: python bin/benchmark.py --config=small."""
+"""Prints time and memory as JSON lines: python bin/benchmark.py --config=small --svi_steps=20."""
 
+import dataclasses
 import json
+import shlex
+import sys
+from pathlib import Path
 
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.inference import METHODS, PRODUCTS
-from sa_vae_tf.training.benchmark import SIZES, benchmark
+from sa_vae_tf.benchmarks import report
+from sa_vae_tf.benchmarks.sizes import SIZES
+from sa_vae_tf.benchmarks.step import benchmark_parts, benchmark_step
+from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
+from sa_vae_tf.errors import UserError
+from sa_vae_tf.training import flags as settings
+from sa_vae_tf.training.build import select_device
 
-CONFIG = flags.DEFINE_enum("config", "small", list(SIZES), "Sizes: the text model's, or the synthetic generator.")
-METHOD = flags.DEFINE_enum("method", "sa_vae", list(METHODS), "Training objective.")
-SVI_STEPS = flags.DEFINE_integer("svi_steps", 20, "Refinement steps, K.", lower_bound=0)
-HVP = flags.DEFINE_enum("hvp", "exact", list(PRODUCTS), "Hessian-vector products of the reverse pass.")
-JIT_COMPILE = flags.DEFINE_bool("jit_compile", True, "Compile the step with XLA.")
-REPEATS = flags.DEFINE_integer("repeats", 21, "Timed steps.", lower_bound=1)
+CONFIG = flags.DEFINE_enum(
+    "config", "small", list(SIZES), "Sizes: the text model's, the image model's, or the synthetic generator's. "
+    "Settings of training that are given besides take the place of theirs.",
+)  # fmt: skip
+MEASURE = flags.DEFINE_enum(
+    "measure", "step", ["step", "parts", "sampling", "evaluation"],
+    "A training step; its parts, each alone; texts or images drawn from the prior; the evaluation of a batch.",
+)  # fmt: skip
+COMPARE = flags.DEFINE_enum(
+    "compare", None, ["unrolled"], "Times the same step by TensorFlow's plain double backpropagation too, with "
+    "--kernels=plain for both if that is given.",
+)  # fmt: skip
+IW_SAMPLES = flags.DEFINE_integer("iw_samples", 100, "Samples of --measure=evaluation.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 21, "Timed calls, after two that are not timed.", lower_bound=1)
+REPORT_DIR = flags.DEFINE_string(
+    "report_dir", "", "Measure everything, each in a process of its own, and write BENCHMARKS.md, benchmarks.json and "
+    "benchmarks.png into this folder.",
+)  # fmt: skip
+PEERS = flags.DEFINE_string(
+    "peers", "", "For --report_dir: JSON lines of other programs, with impl, config, K and median_s, to show beside."
+)
 
 
 def main():
-    figures = benchmark(CONFIG.value, METHOD.value, SVI_STEPS.value, HVP.value, JIT_COMPILE.value, REPEATS.value)
-    print(json.dumps(figures))
+    if REPORT_DIR.value:
+        command = shlex.join(["python", "bin/benchmark.py", *sys.argv[1:]])
+        print("Written:", *report.write(Path(REPORT_DIR.value), command, PEERS.value))
+        return
+    config = _settings()
+    select_device(config)
+    for figures in _measure(config):
+        print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
+
+
+def _settings():
+    """Returns the settings of training: those of the sizes, but for flags that were given."""
+    own = {name: value for name, value in SIZES[CONFIG.value].items() if not flags.FLAGS[name].present}
+    given = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(settings.Config)}
+    return settings.Config(**{**given, **own})
+
+
+def _measure(config):
+    if COMPARE.value and (MEASURE.value != "step" or config.method != "sa_vae" or not config.svi_steps):
+        raise UserError(
+            f"--compare={COMPARE.value}: expected --measure=step of --method=sa_vae with --svi_steps above 0"
+        )
+    if MEASURE.value == "parts":
+        if config.method != "sa_vae" or not config.svi_steps:
+            raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0")
+        return benchmark_parts(config, REPEATS.value)
+    if MEASURE.value == "sampling":
+        if config.data == "synthetic":
+            raise UserError("--measure=sampling: expected --config of texts or images")
+        return [benchmark_sampling(config, REPEATS.value)]
+    if MEASURE.value == "evaluation":
+        return [benchmark_evaluation(config, REPEATS.value, IW_SAMPLES.value)]
+    return [benchmark_step(config, REPEATS.value, compare=bool(COMPARE.value))]
 
 
 if __name__ == "__main__":
+    settings.define_flags()
+    flags.adopt_module_key_flags(settings)  # so that --help shows them
     cli.run(main)

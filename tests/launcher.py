@@ -28,7 +28,9 @@ IMPORTED = (
     "sa_vae_tf.evaluation.evaluate",
     "sa_vae_tf.export.export",
     "sa_vae_tf.samples",
-    "sa_vae_tf.training.benchmark",
+    "sa_vae_tf.benchmarks.report",
+    "sa_vae_tf.benchmarks.step",
+    "sa_vae_tf.benchmarks.use",
     "sa_vae_tf.training.train",
 )
 

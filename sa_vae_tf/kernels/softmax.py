@@ -13,13 +13,16 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from sa_vae_tf.kernels.products import Precision, product, rounded
 from sa_vae_tf.kernels.residuals import with_residuals
 
 # Scores of a block, at most: 16 MiB in float32, several of which a step holds at once.
 BLOCK = 2**22
 
 
-def word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def word_nll(
+    states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, precision: Precision = None
+) -> tf.Tensor:
     """Returns -log softmax(states @ kernel + bias)[targets] in nats.
 
     Args:
@@ -27,6 +30,7 @@ def word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.
       kernel: [units, vocabulary].
       bias: [vocabulary].
       targets: int [...], words.
+      precision: of the factors of products; None for their own.
 
     Returns:
       [...].
@@ -39,7 +43,7 @@ def word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.
     more = blocks * size - words
     rows = tf.reshape(tf.pad(tf.reshape(states, [-1, units]), [[0, more], [0, 0]]), [blocks, size, units])
     targets = tf.reshape(tf.pad(tf.reshape(targets, [-1]), [[0, more]]), [blocks, size])
-    return tf.reshape(tf.reshape(_word_nll(rows, kernel, bias, targets), [-1])[:words], shape)
+    return tf.reshape(tf.reshape(_word_nll(rows, kernel, bias, targets, precision), [-1])[:words], shape)
 
 
 def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -48,17 +52,19 @@ def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
-def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Tensor, precision: Precision) -> tf.Tensor:
     """Computes `word_nll` for rows [blocks, size, units] and words [blocks, size]; returns [blocks, size]."""
     differences: list[tf.TensorArray] = []  # D; of use to the kernel alone, whose second derivative nothing asks for
 
     def forward(rows, kernel, bias):
+        kernel = rounded(kernel, precision)
+
         def block(k, nll, slope, difference):
-            logits = rows[k] @ kernel + bias
+            logits = product(rows[k], kernel, precision) + bias
             of_words, d = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=words[k])
             return (
                 nll.write(k, of_words),
-                slope.write(k, tf.matmul(d, kernel, transpose_b=True)),
+                slope.write(k, product(d, kernel, precision, transpose_b=True)),
                 difference.write(k, d),
             )
 
@@ -72,11 +78,12 @@ def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Ten
         rows, kernel, _ = inputs
         [slope], [difference] = residuals, differences
         zeros = [tf.zeros_like(kernel), tf.zeros_like(bias)]
+        kernel = rounded(kernel, precision)
         if residual_cotangents is None:
 
             def first(k, to_kernel, to_bias):
                 d, weight = difference.read(k), cotangent[k]
-                to_kernel += tf.matmul(weight[:, None] * rows[k], d, transpose_a=True)
+                to_kernel += product(weight[:, None] * rows[k], d, precision, transpose_a=True)
                 return to_kernel, to_bias + tf.linalg.matvec(d, weight, transpose_a=True)
 
             return cotangent[..., None] * slope, *_over_blocks(rows, first, zeros)
@@ -87,13 +94,13 @@ def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Ten
 
         def second(k, to_rows, to_kernel, to_bias):
             d = difference.read(k)
-            change = direction[k] @ kernel
+            change = product(direction[k], kernel, precision)
             weight = cotangent[k] - along[k] - tf.gather(change, words[k], batch_dims=1)
             places = tf.stack([tf.range(tf.shape(d)[0], dtype=words.dtype), words[k]], -1)
             curved = tf.tensor_scatter_nd_sub(d * change, places, along[k])
-            to_row = tf.matmul(curved, kernel, transpose_b=True) + weight[:, None] * slope[k]
-            to_kernel += tf.matmul(rows[k], curved, transpose_a=True)
-            to_kernel += tf.matmul(direction[k] + weight[:, None] * rows[k], d, transpose_a=True)
+            to_row = product(curved, kernel, precision, transpose_b=True) + weight[:, None] * slope[k]
+            to_kernel += product(rows[k], curved, precision, transpose_a=True)
+            to_kernel += product(direction[k] + weight[:, None] * rows[k], d, precision, transpose_a=True)
             to_bias += tf.reduce_sum(curved, 0) + tf.linalg.matvec(d, weight, transpose_a=True)
             return to_rows.write(k, to_row), to_kernel, to_bias
 

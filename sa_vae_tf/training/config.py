@@ -160,7 +160,8 @@ class Config:
         low=0, data="synthetic",
     )  # fmt: skip
     kernels: str = _option(
-        "fused", "fused: hand-written derivatives; plain: TensorFlow's own, for reference.", choices=tuple(KERNELS),
+        "fused", "fused: hand-written derivatives; bfloat16: and factors of products rounded to this type; plain: "
+        "TensorFlow's own derivatives, for reference.", choices=tuple(KERNELS),
         data="text",
     )  # fmt: skip
 

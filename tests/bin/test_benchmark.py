@@ -7,16 +7,15 @@ import pytest
 KEYS = {"median_s", "peak_gib", "gflops", "peak_share"}
 
 
-def benchmark(launcher, *arguments: str) -> dict:
+def benchmark(launcher, *arguments: str) -> list[dict]:
     ended = launcher.run("bin/benchmark.py", *arguments)
     assert ended.status == 0, ended.stderr
-    [line] = ended.stdout.splitlines()
-    return json.loads(line)
+    return [json.loads(line) for line in ended.stdout.splitlines()]
 
 
 @pytest.mark.parametrize("config", ["small", pytest.param("synthetic", marks=pytest.mark.slow)])
 def test_one_json_line(config, launcher):
-    figures = benchmark(
+    [figures] = benchmark(
         launcher, f"--config={config}", "--method=vae", "--svi_steps=3", "--repeats=1", "--nojit_compile"
     )
     assert set(figures) >= KEYS
@@ -25,10 +24,32 @@ def test_one_json_line(config, launcher):
     assert (figures["config"], figures["svi_steps"]) == (config, 0)  # A VAE takes no steps.
 
 
+@pytest.mark.parametrize(
+    "measure",
+    ["evaluation", *(pytest.param(name, marks=pytest.mark.slow) for name in ("parts", "sampling"))],
+)
+def test_settings_of_training_take_the_place_of_the_sizes(measure, launcher):
+    sizes = ["--image_height=8", "--image_width=6", "--encoder_channels=4,4", "--pixelcnn_kernels=3,3"]
+    lines = benchmark(
+        launcher,
+        "--config=images",
+        f"--measure={measure}",
+        "--repeats=1",
+        "--nojit_compile",
+        "--svi_steps=2",
+        "--batch_size=4",
+        "--iw_samples=3",
+        *sizes,
+    )
+    assert {line["measure"] for line in lines} == {measure}
+    assert all(line["median_s"] > 0 for line in lines)
+    assert len(lines) == (5 if measure == "parts" else 1)
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps(launcher):
     peaks = {
-        steps: benchmark(launcher, "--config=small", f"--svi_steps={steps}", "--repeats=5")["peak_gib"]
+        steps: benchmark(launcher, "--config=small", f"--svi_steps={steps}", "--repeats=5")[0]["peak_gib"]
         for steps in (5, 80)
     }
     assert peaks[80] <= 1.1 * peaks[5], peaks

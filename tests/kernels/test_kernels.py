@@ -89,6 +89,22 @@ def test_softmax(mode):
     compare(fused, plain, softmax_inputs(6), [0], mode)
 
 
+@pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
+def test_rounded_factors(mode):
+    targets = words(6)
+    rounded = KERNELS["bfloat16"]
+    cases = [
+        (rounded.hidden_states, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3]),
+        (*(lambda *x, k=k: k.word_nll(*x, targets) for k in (rounded, PLAIN)), softmax_inputs(6), [0]),
+    ]
+    for function, plain, inputs, local in cases:
+        actual = MODES[mode](lambda x, f=function, local=local: derivatives(f, x, local, 0.7))(inputs)
+        expected = MODES["graph"](lambda x, f=plain, local=local: derivatives(f, x, local, 0.7))(inputs)
+        for a, e in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
+            # Factors of eight bits, and chains of up to nine products.
+            assert 0 < np.max(np.abs(a - e)) < 0.05 * np.max(np.abs(e))
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("scores", [VOCABULARY, 2 * VOCABULARY + 1, 5 * VOCABULARY])
 def test_softmax_in_blocks(scores, mode, monkeypatch):

@@ -1,0 +1,131 @@
+"""What a training step must compute and move, by arithmetic: operations and bytes of each of its parts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH, VOCABULARY_SIZE
+from sa_vae_tf.data.vocabulary import SPECIAL
+from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.config import Config
+
+FLOAT32 = 4
+
+
+class Cost(NamedTuple):
+    """Of one or more passes.
+
+    Attributes:
+      flops: operations of matrix products and convolutions, two for each multiplication. Element-wise work is not
+        counted.
+      bytes: of their results, each written once and read once. Weights, which a cache may hold, are not counted.
+    """
+
+    flops: float = 0.0
+    bytes: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:  # type: ignore[override]
+        return Cost(self.flops + other.flops, self.bytes + other.bytes)
+
+    def times(self, factor: float) -> Cost:
+        return Cost(factor * self.flops, factor * self.bytes)
+
+
+def product(rows: float, inputs: float, outputs: float) -> Cost:
+    """Returns the cost of a product of [rows, inputs] and [inputs, outputs]."""
+    return Cost(2.0 * rows * inputs * outputs, 2.0 * FLOAT32 * rows * outputs)
+
+
+class Forward(NamedTuple):
+    """One pass forward through each part of a model.
+
+    Attributes:
+      encoder: from an example to its posterior.
+      once: what of the likelihood does not depend on z, computed once in a step.
+      local: what does, computed in every refinement step.
+    """
+
+    encoder: Cost
+    once: Cost
+    local: Cost
+
+
+# The reverse of a product is one product for each of its factors that needs a derivative. A refinement step goes
+# forward, and back to z alone; its reverse does both again, and the reverse of both.
+LEARNED, REFINEMENT, REVERSE = 3, 2, 6
+
+
+def step_cost(config: Config, steps: int) -> dict[str, Cost]:
+    """Returns the cost of a training step by its parts, with exact products or finite differences.
+
+    Args:
+      config: settings; a text is as long as `max_length` allows.
+      steps: refinement steps, K; all of them are taken.
+    """
+    method, forward = METHODS[config.method], FORWARD[config.data](config)
+    reversed_steps = 0
+    if config.method == "sa_vae":
+        reversed_steps = steps if config.reverse_steps < 0 else min(steps, config.reverse_steps)
+    own_bound = forward.local.times(REFINEMENT if config.method == "vae_svi" else 0)
+    return {
+        "encoder": forward.encoder.times(LEARNED if method.encoder else 0),
+        "refinement": forward.local.times(REFINEMENT * steps),
+        "reverse": forward.local.times(REVERSE * reversed_steps),
+        "bound": (forward.once + forward.local).times(LEARNED) + own_bound,
+    }
+
+
+def _lstm(rows: int, inputs: int, units: int) -> tuple[Cost, Cost]:
+    """Returns the costs of the products with the inputs and with the states."""
+    return product(rows, inputs, 4 * units), product(rows, units, 4 * units)
+
+
+def _text(config: Config) -> Forward:
+    rows = config.batch_size * (config.max_length + 1)
+    words, recurrence = _lstm(rows, config.embedding_dim, config.units)
+    scores = product(rows, config.units, config.vocab_size + len(SPECIAL))
+    return Forward(words + recurrence, words, recurrence + scores)
+
+
+def _synthetic(config: Config) -> Forward:
+    rows = config.batch_size * SEQUENCE_LENGTH
+    words, recurrence = _lstm(rows, config.embedding_dim, config.units)
+    scores = product(rows, config.units, VOCABULARY_SIZE)
+    # z enters at the output alone: a shift of the scores, and a normaliser that reads all exponentials.
+    normaliser = Cost(2.0 * rows * VOCABULARY_SIZE, 1.0 * FLOAT32 * rows * VOCABULARY_SIZE)
+    local = product(config.batch_size, config.latent_dim, VOCABULARY_SIZE) + normaliser
+    return Forward(words + recurrence, words + recurrence + scores, local)
+
+
+def _image(config: Config) -> Forward:
+    height, width, channels = config.image_height, config.image_width, config.pixelcnn_channels
+    encoder = Cost()
+    for inputs, outputs in itertools.pairwise((1, *config.sizes("encoder_channels"))):
+        pixels = config.batch_size * height * width
+        encoder += product(pixels, 9 * inputs, outputs) + product(pixels, 9 * outputs, outputs)
+        encoder += product(pixels, inputs, outputs if inputs != outputs else 0) + product(
+            pixels / 4, 4 * outputs, outputs
+        )
+        height, width = height // 2, width // 2
+    encoder += product(config.batch_size, height * width * outputs, 2 * config.latent_dim)
+    pixels = config.batch_size * config.image_height * config.image_width
+
+    def layer(size: int, inputs: int) -> Cost:
+        """Returns the cost of the convolutions of both stacks."""
+        reach = size // 2
+        vertical = product(pixels, (reach + 1) * size * inputs, 2 * channels)
+        return vertical + product(pixels, (reach + 1) * inputs, 2 * channels)
+
+    first, *others = config.sizes("pixelcnn_kernels")
+    within = product(pixels, 2 * channels, 2 * channels) + product(pixels, channels, channels)
+    latent = product(
+        config.batch_size, config.latent_dim, config.image_height * config.image_width * config.pixelcnn_latent_maps
+    )
+    local = latent + layer(first, config.pixelcnn_latent_maps) + product(pixels, channels, 1)
+    for size in others:
+        local += layer(size, channels)
+    return Forward(encoder, layer(first, 1), local + within.times(1 + len(others)))
+
+
+FORWARD = {"text": _text, "synthetic": _synthetic, "image": _image}

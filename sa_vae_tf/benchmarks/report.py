@@ -1,0 +1,220 @@
+"""BENCHMARKS.md: every measurement, each in a process of its own, as tables and a plot."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from sa_vae_tf.analysis.figures import INK, new_panels, save
+from sa_vae_tf.errors import UserError, one_line
+
+Line = dict[str, Any]
+
+# Calls that are timed, by size; others as many as the script's default.
+REPEATS = {"medium": 5, "paper": 2, "images": 3}
+PLOTTED = ("small", "medium", "paper", "images")
+
+
+def suite() -> list[list[str]]:
+    """Returns the arguments of each measurement."""
+
+    def each(configs: str, *arguments: str) -> list[list[str]]:
+        return [
+            [f"--config={config}", *arguments, *([f"--repeats={REPEATS[config]}"] if config in REPEATS else [])]
+            for config in configs.split()
+        ]
+
+    finite_difference = "--hvp=finite_difference"
+    return [
+        *each("small medium paper images", "--method=vae"),
+        *each("small medium paper images", "--svi_steps=5"),
+        *each("small medium images", "--svi_steps=10"),
+        *each("small medium paper images synthetic", "--svi_steps=20"),
+        *each("small", "--svi_steps=80"),
+        *each("small medium paper", "--svi_steps=20", finite_difference),
+        *each("images", "--svi_steps=10", finite_difference),
+        *each("small", "--svi_steps=20", "--compare=unrolled"),
+        *each("medium images", "--svi_steps=5", "--compare=unrolled"),
+        *each("small medium", "--measure=parts", "--svi_steps=20"),
+        *each("paper images", "--measure=parts", "--svi_steps=5"),
+        *each("medium paper images", "--measure=sampling"),
+        *each("medium images", "--measure=evaluation", "--iw_samples=100"),
+        *each("paper", "--measure=evaluation", "--iw_samples=10"),
+    ]
+
+
+def write(folder: Path, command: str, peers: str = "") -> list[Path]:
+    """Measures everything and writes BENCHMARKS.md, and its figures into docs/, under a folder.
+
+    Args:
+      folder: where to.
+      command: that the tables are said to be made by.
+      peers: path of a file of other programs' JSON lines, with impl, config, K and median_s; empty for none.
+
+    Raises:
+      UserError: if the file of the others is not of this form, or a measurement fails.
+    """
+    others = _read(peers) if peers else []
+    (folder / "docs").mkdir(parents=True, exist_ok=True)
+    lines = []
+    for arguments in suite():
+        lines += _measured(arguments)
+        print(json.dumps(lines[-1]), flush=True)
+    text = to_markdown(lines, others, command, _machine())
+    plot(lines, others, folder / "docs" / "benchmarks.png")
+    (folder / "BENCHMARKS.md").write_text(text, encoding="utf-8")
+    return [folder / "BENCHMARKS.md", folder / "docs" / "benchmarks.png", folder / "docs" / "benchmarks.json"]
+
+
+def _read(path: str) -> list[Line]:
+    try:
+        lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [
+            {"impl": str(line["impl"]), "config": str(line["config"]), "svi_steps": int(line["K"]),
+             "median_s": float(line["median_s"])}
+            for line in lines
+        ]  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--peers={path}: expected JSON lines with impl, config, K and median_s ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _measured(arguments: Iterable[str]) -> list[Line]:
+    ended = subprocess.run([sys.executable, sys.argv[0], *arguments], capture_output=True, text=True)
+    if ended.returncode:
+        raise UserError(f"{' '.join(arguments)}: {one_line(ended.stderr.strip())[-300:]}")
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def _machine() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(": ")[2] for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    devices = ", ".join([f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}", *gpus])
+    versions = f"Python {platform.python_version()}, TensorFlow {tf.__version__}"
+    return f"{devices}; {versions}; {datetime.date.today().isoformat()}"
+
+
+class Column(NamedTuple):
+    """A column of a table: its title, and what it shows of a line."""
+
+    title: str
+    show: Callable[[Line], Any]
+
+
+def _key(title: str, key: str, form: str = "{}") -> Column:
+    return Column(title, lambda line: "" if line.get(key) is None else form.format(line[key]))
+
+
+WHAT = [_key("size", "config"), _key("method", "method"), _key("K", "svi_steps"), _key("products", "hvp")]
+SECONDS, MEMORY = _key("seconds", "median_s", "{:.4g}"), _key("peak GiB", "peak_gib", "{:.2f}")
+LEAST = _key("bytes alone, s", "bytes_s", "{:.3g}")
+
+
+def to_markdown(lines: list[Line], others: list[Line], command: str, machine: str) -> str:
+    """Returns the tables."""
+
+    def of(measure: str, unrolled: bool = False) -> list[Line]:
+        return [line for line in lines if line["measure"] == measure and ("unrolled_s" in line) == unrolled]
+
+    def least(line: Line) -> str:
+        return f"{line['gflops'] * line['median_s'] / line['peak_gflops']:.3g}"
+
+    own = {(line["config"], line["svi_steps"]): line["median_s"] for line in of("step") if _is_exact(line)}
+
+    def beside(line: Line) -> str:
+        seconds = own.get((line["config"], line["svi_steps"]))
+        return f"{line['median_s'] / seconds:.2f}" if seconds else ""
+
+    sections = [
+        "# Benchmarks",
+        f"Made by `{command}` on {machine}.",
+        "Medians of a call, after two that are not timed. Sizes (`sa_vae_tf/benchmarks/sizes.py`): text with a "
+        "vocabulary of 1,000, 5,000 and 20,000 (small, medium, paper), the paper's images, the synthetic generator.",
+        "## A training step",
+        "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
+        "the same process; share: of the seconds. Bytes alone: what their results, written once and read once, would "
+        "take at the rate at which memory is read and written. Element-wise work is in neither.",
+        _table([*WHAT, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"), Column("products alone, s", least),
+                _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
+        "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
+        "## Beside plain double backpropagation",
+        "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels.",
+        _table([*WHAT[:3], SECONDS, _key("plain, s", "unrolled_s", "{:.4g}"), MEMORY,
+                _key("with plain, GiB", "unrolled_gib", "{:.2f}")], of("step", unrolled=True)),
+        "## Parts of a step",
+        "Each compiled alone, for the whole batch.",
+        _table([WHAT[0], _key("K", "svi_steps"), _key("part", "part"), SECONDS,
+                _key("products alone, s", "flops_s", "{:.3g}"), LEAST], of("parts")),
+        "## Samples and evaluation",
+        "Samples of a batch from the prior, of the greatest length; evaluation of a batch with K = 20 and so many "
+        "samples of the importance-weighted NLL.",
+        _table([WHAT[0], _key("what", "measure"), _key("samples", "iw_samples"), SECONDS,
+                _key("examples a second", "examples_per_second"), MEMORY], of("sampling") + of("evaluation")),
+    ]  # fmt: skip
+    if others:
+        sections += [
+            "## Other programs",
+            "On the same machine; over this program's seconds with exact products.",
+            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS, Column("times as long", beside)], others),
+        ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _is_exact(line: Line) -> bool:
+    return line["method"] == "sa_vae" and line["hvp"] == "exact"
+
+
+def _table(columns: list[Column], lines: Iterable[Line]) -> str:
+    rows = [[str(column.show(line)) for column in columns] for line in lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in [[c.title for c in columns], ["---"] * len(columns), *rows])
+
+
+def plot(lines: list[Line], others: list[Line], path: Path) -> None:
+    """Draws the seconds of a step against K, a panel for each size."""
+    figure, panels = new_panels(12.0, 3.4, len(PLOTTED))
+    for axes, config in zip(panels, PLOTTED, strict=True):
+        for name, marker, found in _series(config, lines, others):
+            axes.plot(*zip(*sorted(found), strict=True), marker, linewidth=1.2, markersize=4, label=name)
+        axes.set(xlabel="refinement steps", xlim=(0, None), ylim=(0, None))
+        axes.set_title(config, fontsize=10, color=INK, loc="left")
+    panels[0].set_ylabel("seconds of a training step")
+    panels[0].legend(frameon=False, fontsize=8)
+    save(figure, path, {"lines": lines, "others": others})
+
+
+def _series(config: str, lines: list[Line], others: list[Line]) -> Iterable[tuple[str, str, list[tuple[int, float]]]]:
+    """Yields name, marker and points, (K, seconds), of each curve of a panel."""
+    steps = [line for line in lines if line["config"] == config and line["measure"] == "step"]
+    groups: Mapping[str, tuple[str, list[Line]]] = {
+        # A VAE is what is left with no refinement step.
+        "exact": ("-o", [line for line in steps if line["method"] == "vae" or _is_exact(line)]),
+        "finite differences": ("s", [line for line in steps if line["hvp"] == "finite_difference"]),
+        "plain double backpropagation": (
+            "^", [{**line, "median_s": line["unrolled_s"]} for line in steps if "unrolled_s" in line]
+        ),
+        **{
+            name: ("--d", [line for line in others if (line["impl"], line["config"]) == (name, config)])
+            for name in sorted({line["impl"] for line in others})
+        },
+    }  # fmt: skip
+    for name, (marker, found) in groups.items():
+        if found:
+            yield name, marker, [(line["svi_steps"], line["median_s"]) for line in found]

@@ -1,0 +1,53 @@
+"""Time and memory of this process, and the rates of the machine that it runs on."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+
+def seconds(call: Callable[[], Any], repeats: int) -> float:
+    """Returns the median time of a call, after two calls to compile and to warm up."""
+    call(), call()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def figure(value: float) -> float:
+    """Returns a measured value with the digits that mean something."""
+    return float(f"{value:.4g}")
+
+
+def peak_memory() -> int:
+    """Returns the largest resident memory of this process so far, in bytes."""
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        # What getrusage says is at least the memory of the process that started this one.
+        return 1024 * int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def matrix_product_rate(size: int = 2048, repeats: int = 5) -> float:
+    """Returns the FLOP/s of a large float32 matrix product in TensorFlow's graph mode."""
+    a = tf.random.stateless_normal([size, size], [0, 0])
+    product = tf.function(lambda: tf.reduce_sum(a @ a), autograph=False)
+    return 2 * size**3 / seconds(lambda: product().numpy(), repeats)
+
+
+def memory_rate(size: int = 2**26, repeats: int = 5) -> float:
+    """Returns the bytes that are read and written in a second by adding one to many float32 numbers."""
+    numbers = tf.Variable(tf.zeros([size]))
+    add = tf.function(lambda: numbers.assign_add(tf.ones_like(numbers)), autograph=False, jit_compile=True)
+    return 2 * 4 * size / seconds(add, repeats)

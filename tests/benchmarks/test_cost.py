@@ -1,0 +1,65 @@
+"""The arithmetic of a step's cost, against the products and convolutions in TensorFlow's graph."""
+
+import dataclasses
+import math
+
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.benchmarks.cost import FORWARD, Cost, step_cost
+from sa_vae_tf.benchmarks.sizes import SIZES, make
+from sa_vae_tf.training.config import Config
+
+# Short enough that the recurrence is a chain of products rather than a loop.
+TINY = {
+    "text": Config(**{**SIZES["small"], "batch_size": 3, "kernels": "fused"}),
+    "image": Config(
+        data="image", data_file="random", image_height=8, image_width=12, encoder_channels="4,6", latent_dim=5,
+        pixelcnn_kernels="5,3,3", pixelcnn_channels=6, pixelcnn_latent_maps=2, batch_size=3,
+    ),
+}  # fmt: skip
+
+
+def flops(function) -> int:
+    """Returns the floating-point operations of all products and convolutions in a function's graph."""
+    total = 0
+    for operation in tf.function(function, autograph=False).get_concrete_function().graph.get_operations():
+        if operation.type == "MatMul":
+            left = operation.inputs[0].shape
+            total += 2 * operation.outputs[0].shape.num_elements() * left[0 if operation.get_attr("transpose_a") else 1]
+        elif operation.type == "Conv2D":
+            total += 2 * operation.outputs[0].shape.num_elements() * math.prod(operation.inputs[1].shape[:3])
+    return total
+
+
+@pytest.mark.parametrize("data", TINY)
+def test_a_pass_forward(data):
+    model, batch = make(TINY[data])
+    z, x = tf.zeros([3, model.latent_dim]), batch["x"]
+    context = model.decoder.prepare(x)
+    counted = FORWARD[data](TINY[data])
+    assert flops(lambda: model.decoder.prepare(x)) == counted.once.flops
+    encoder, local = flops(lambda: model.encoder(x)), flops(lambda: model.decoder.negative_log_likelihood(z, context))
+    if data == "image":
+        assert (encoder, local) == (counted.encoder.flops, counted.local.flops)
+    else:
+        # The encoder reads a symbol more than are predicted, and the arithmetic leaves out the maps to and from z.
+        assert encoder == 6 / 5 * counted.encoder.flops + 2 * 2 * 3 * 100 * model.latent_dim
+        # The fused softmax takes the gradient to its states along: it is the first product back.
+        back = 2 * 15 * 100 * 1000
+        assert local == counted.local.flops + back + 2 * 3 * model.latent_dim * 5 * 100
+
+
+def test_steps_and_products_add_up():
+    config = Config(**SIZES["medium"])
+
+    def total(**changes):
+        changed = dataclasses.replace(config, **changes)
+        return sum(step_cost(changed, changed.svi_steps).values(), Cost()).flops
+
+    local = FORWARD["text"](config).local.flops
+    # A step forward costs two passes, and its reverse six.
+    assert total(svi_steps=7) - total(svi_steps=6) == 8 * local
+    assert total(svi_steps=7, reverse_steps=2) == total(svi_steps=7) - 5 * 6 * local
+    assert total(svi_steps=7, method="vae_svi_kl") == total(svi_steps=7, reverse_steps=0)
+    assert total(svi_steps=0) == total(svi_steps=0, method="vae")

@@ -1,0 +1,61 @@
+"""BENCHMARKS.md from given lines."""
+
+import json
+
+import pytest
+
+from sa_vae_tf.benchmarks import report
+from sa_vae_tf.benchmarks.sizes import SIZES
+from sa_vae_tf.errors import UserError
+
+STEP = {"config": "small", "measure": "step", "method": "sa_vae", "svi_steps": 5, "hvp": "exact", "median_s": 0.5,
+        "peak_gib": 1.0, "gflops": 100.0, "peak_gflops": 200.0, "peak_share": 0.5, "bytes_s": 0.1}  # fmt: skip
+LINES = [
+    {**STEP, "method": "vae", "svi_steps": 0, "median_s": 0.125},
+    STEP,
+    {**STEP, "hvp": "finite_difference", "median_s": 0.25},
+    {**STEP, "unrolled_s": 2.0, "unrolled_gib": 3.0},
+    {"config": "small", "measure": "parts", "part": "reverse", "svi_steps": 5, "hvp": "exact", "median_s": 0.3,
+     "flops_s": 0.2, "bytes_s": 0.05},
+    {"config": "medium", "measure": "evaluation", "median_s": 1.5, "examples_per_second": 10.0, "peak_gib": 0.7,
+     "iw_samples": 100},
+]  # fmt: skip
+
+
+@pytest.fixture
+def peers(tmp_path):
+    path = tmp_path / "peers.jsonl"
+    path.write_text('{"impl": "jax", "config": "small", "K": 5, "median_s": 1.0, "more": []}\n\n')
+    return str(path)
+
+
+def test_tables_and_plot(tmp_path, monkeypatch, peers):
+    measured = iter([LINES])
+    monkeypatch.setattr(report, "suite", lambda: [[]])
+    monkeypatch.setattr(report, "_measured", lambda arguments: next(measured))
+    written = report.write(tmp_path / "new", "a command", peers)
+    assert all(path.stat().st_size for path in written)
+    text = written[0].read_text()
+    for row in (
+        "| small | sa_vae | 5 | exact | 0.5 | 1.00 | 100 | 0.25 | 0.50 | 0.1 |",
+        "| small | sa_vae | 5 | 0.5 | 2 | 1.00 | 3.00 |",
+        "| small | 5 | reverse | 0.3 | 0.2 | 0.05 |",
+        "| medium | evaluation | 100 | 1.5 | 10.0 | 0.70 |",
+        "| jax | small | 5 | 1 | 2.00 |",
+    ):
+        assert row in text.splitlines()
+    assert "`a command`" in text
+    assert json.loads(written[2].read_text())["lines"] == LINES
+
+
+def test_every_measurement_is_one_the_script_knows():
+    for arguments in report.suite():
+        assert arguments[0].removeprefix("--config=") in SIZES
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"impl": "jax", "config": "small", "K": "five", "median_s": 1}'])
+def test_malformed_lines_of_others(content, tmp_path):
+    path = tmp_path / "peers.jsonl"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"--peers=.*expected JSON lines with impl, config, K and median_s"):
+        report.write(tmp_path, "a command", str(path))
