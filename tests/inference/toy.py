@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.inference import Bound, Draw, Posterior, Refined, RefinementSettings, keep_finite, negative_elbo
 from sa_vae_tf.models.dropout import dropout
+
+# Two orders of summation, over up to 20 steps in float64.
+EXACT = 1e-10
+
+RATES: dict[str, Any] = {"step_size_mean": 0.15, "step_size_log_variance": 0.1}
+CLIPS: dict[str, Any] = {
+    "none": {},
+    "example": {"clip_norm": 1.0, "clip_scope": "example"},
+    "batch": {"clip_norm": 1.9, "clip_scope": "batch"},
+}
 
 
 class Context(NamedTuple):
@@ -134,6 +144,21 @@ def has_waited(patience: int, bounds: np.ndarray) -> bool:
 
 def final_loss(problem: Problem, refined: Refined, context) -> tf.Tensor:
     return tf.reduce_mean(problem.bound(refined.posterior, context, problem.final_draw))
+
+
+def weighted_loss(problem: Problem, refined: Refined, context) -> tf.Tensor:
+    weights = tf.range(1, refined.bounds.shape[0] + 1, dtype=refined.bounds.dtype) / 10
+    along = tf.reduce_mean(tf.reduce_sum(weights[:, None] * refined.bounds, 0))
+    return final_loss(problem, refined, context) + along
+
+
+def path_loss(problem: Problem, refined: Refined, context) -> tf.Tensor:
+    weights = tf.cast(tf.range(tf.shape(refined.path.mean)[0]) + 1, refined.path.mean.dtype)[:, None, None]
+    return tf.reduce_sum(weights * tf.sin(refined.path.mean) + weights**2 * tf.exp(refined.path.log_variance))
+
+
+def path_and_bounds_loss(problem: Problem, refined: Refined, context) -> tf.Tensor:
+    return path_loss(problem, refined, context) + 3.0 * tf.reduce_sum(refined.bounds)
 
 
 def derivative(run, problem: Problem, refinement: RefinementSettings, loss=final_loss) -> list[tf.Tensor]:
