@@ -25,6 +25,21 @@ COMMON_INPUTS = {
 }
 
 
+def common_outputs(example: str) -> dict[str, str]:
+    """Returns what the outputs of any kind of data mean, `example` being what one example is called."""
+    return {
+        "nll_bound": f"The bound on -log p({example}) in nats: reconstruction plus KL at the refined posterior; "
+        f"without latent variable -log p({example}) itself.",
+        "reconstruction": f"-log p({example} | z) in nats, of one z drawn from the refined posterior.",
+        "kl": "KL from the refined posterior to the prior in nats.",
+        "nll_iw": f"Importance-weighted estimate of -log p({example}) in nats; not a number for iw_samples 0.",
+        "effective_samples": "Of iw_samples, as many as count; where they are few nll_iw is likely too high. Not a "
+        "number for iw_samples 0.",
+        "mean": "Mean of the refined posterior.",
+        "log_variance": "Natural logarithm of its variance.",
+    }
+
+
 class Functions(NamedTuple):
     """The exported functions of a run.
 

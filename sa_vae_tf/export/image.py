@@ -9,7 +9,16 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.data.images import SPLITS
-from sa_vae_tf.export.functions import COMMON_INPUTS, Functions, Input, at_least, exported, given_or_own, require
+from sa_vae_tf.export.functions import (
+    COMMON_INPUTS,
+    Functions,
+    Input,
+    at_least,
+    common_outputs,
+    exported,
+    given_or_own,
+    require,
+)
 from sa_vae_tf.export.scores import score as score_examples
 from sa_vae_tf.generation import draw_from_prior
 from sa_vae_tf.inference import Posterior, noise_per_example
@@ -36,15 +45,7 @@ INPUTS = {
     **COMMON_INPUTS,
 }  # fmt: skip
 OUTPUTS = {
-    "nll_bound": "The bound on -log p(image) in nats: reconstruction plus KL at the refined posterior; without latent "
-    "variable -log p(image) itself.",
-    "reconstruction": "-log p(image | z) in nats, of one z drawn from the refined posterior.",
-    "kl": "KL from the refined posterior to the prior in nats.",
-    "nll_iw": "Importance-weighted estimate of -log p(image) in nats; not a number for iw_samples 0.",
-    "effective_samples": "Of iw_samples, as many as count; where they are few nll_iw is likely too high. Not a number "
-    "for iw_samples 0.",
-    "mean": "Mean of the refined posterior.",
-    "log_variance": "Natural logarithm of its variance.",
+    **common_outputs("image"),
     "images": "The images that were drawn, of zeros and ones.",
     "log_probability": "log p(image | z) in nats.",
 }

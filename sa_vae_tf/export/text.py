@@ -11,7 +11,16 @@ import tensorflow as tf
 
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import END, PAD, SPECIAL, START
-from sa_vae_tf.export.functions import COMMON_INPUTS, Functions, Input, at_least, exported, given_or_own, require
+from sa_vae_tf.export.functions import (
+    COMMON_INPUTS,
+    Functions,
+    Input,
+    at_least,
+    common_outputs,
+    exported,
+    given_or_own,
+    require,
+)
 from sa_vae_tf.export.scores import score as score_examples
 from sa_vae_tf.export.words import Encoded, GraphVocabulary
 from sa_vae_tf.generation import Symbols, draw_from_prior
@@ -34,19 +43,11 @@ INPUTS = {
     **COMMON_INPUTS,
 }  # fmt: skip
 OUTPUTS = {
-    "nll_bound": "The bound on -log p(sentence) in nats: reconstruction plus KL at the refined posterior; without "
-    "latent variable -log p(sentence) itself.",
-    "reconstruction": "-log p(sentence | z) in nats, of one z drawn from the refined posterior.",
-    "kl": "KL from the refined posterior to the prior in nats.",
-    "nll_iw": "Importance-weighted estimate of -log p(sentence) in nats; not a number for iw_samples 0.",
-    "effective_samples": "Of iw_samples, as many as count; where they are few nll_iw is likely too high. Not a number "
-    "for iw_samples 0.",
+    **common_outputs("sentence"),
     "tokens": "Words and the end of the sentence.",
     "perplexity_bound": "exp(nll_bound / tokens).",
     "unknown_words": "Words that the vocabulary does not know; they are scored as the unknown word.",
     "no_known_word": "Whether these are all of the words.",
-    "mean": "Mean of the refined posterior.",
-    "log_variance": "Natural logarithm of its variance.",
     "text": "The text that was written, words separated by spaces.",
     "log_probability": "log p(text | z) in nats, at temperature 1.",
 }

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.inference.draws import GENERATOR, gumbel_noise
+from sa_vae_tf.inference.draws import GENERATOR, example_numbers, gumbel_noise
 
 # Below this temperature the most probable word is as good as certain, and the division could overflow.
 COLDEST = 1e-6
@@ -150,13 +150,8 @@ def sample(
     Raises:
       ValueError: if `index` is not an int64 vector or its length is not that of `z`.
     """
-    index = tf.convert_to_tensor(index)
-    if index.dtype != tf.int64 or index.shape.rank != 1:
-        raise ValueError(f"index: expected an int64 vector, got {index.dtype.name} of shape {index.shape}")
     z = None if z is None else tf.convert_to_tensor(z)
-    if z is not None and not z.shape[:1].is_compatible_with(index.shape):
-        raise ValueError(f"index of shape {index.shape}: expected one number for each example of {z.shape}")
-    return _sample(decoder, z, index, symbols, settings, tf.convert_to_tensor(seed, tf.int32))
+    return _sample(decoder, z, example_numbers(index, z), symbols, settings, tf.convert_to_tensor(seed, tf.int32))
 
 
 @tf.function(autograph=False, reduce_retracing=True)

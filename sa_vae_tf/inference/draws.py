@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -46,6 +46,20 @@ def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Dr
     return Draw(noise[:-1], seeds[:-1]), Draw(noise[-1], seeds[-1])
 
 
+def example_numbers(index: Any, like: tf.Tensor | None = None) -> tf.Tensor:
+    """Returns the number of each example as a tensor.
+
+    Raises:
+      ValueError: if it is not an int64 vector, or not as long as `like`, [batch, ...].
+    """
+    index = tf.convert_to_tensor(index)
+    if index.dtype != tf.int64 or index.shape.rank != 1:
+        raise ValueError(f"index: expected an int64 vector, got {index.dtype.name} of shape {index.shape}")
+    if like is not None and not like.shape[:1].is_compatible_with(index.shape):
+        raise ValueError(f"index of shape {index.shape}: expected one number for each example of {like.shape}")
+    return index
+
+
 def noise_per_example(
     index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
@@ -66,9 +80,7 @@ def noise_per_example(
     Raises:
       ValueError: if `index` is not an int64 vector or `dtype` is another type.
     """
-    index = tf.convert_to_tensor(index)
-    if index.dtype != tf.int64 or index.shape.rank != 1:
-        raise ValueError(f"index: expected an int64 vector, got {index.dtype.name} of shape {index.shape}")
+    index = example_numbers(index)
     dtype = tf.as_dtype(dtype)
     if dtype not in (tf.float32, tf.float64):
         raise ValueError(f"dtype={dtype.name}: expected float32 or float64")
@@ -127,9 +139,7 @@ def draw_per_example(like: Posterior, index: tf.Tensor, steps: int | tf.Tensor, 
     """
     if not tf.is_tensor(steps) and steps < 0:
         raise ValueError(f"steps={steps}: expected a number that is not negative")
-    index = tf.convert_to_tensor(index)
-    if not like.mean.shape[:1].is_compatible_with(index.shape):
-        raise ValueError(f"index of shape {index.shape}: expected one number for each example of {like.mean.shape}")
+    index = example_numbers(index, like.mean)
     latent = like.mean.shape[-1]
     final_key, step_key, seed_key = tf.unstack(tf.random.split(seed, 3, alg=GENERATOR))
     final_noise = noise_per_example(index, [latent], final_key, like.mean.dtype)

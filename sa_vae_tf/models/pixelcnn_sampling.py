@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.draws import noise_per_example
+from sa_vae_tf.inference.draws import example_numbers, noise_per_example
 from sa_vae_tf.models.gated_layer import gate
 from sa_vae_tf.models.pixelcnn import IMAGE, PixelCNNDecoder, pixel_nll
 
@@ -45,11 +45,8 @@ def sample_images(decoder: PixelCNNDecoder, z: tf.Tensor | None, index: tf.Tenso
     Raises:
       ValueError: if `index` is not an int64 vector or its length is not that of `z`.
     """
-    index = tf.convert_to_tensor(index)
     z = None if z is None else tf.convert_to_tensor(z)
-    if z is not None and not z.shape[:1].is_compatible_with(index.shape):
-        raise ValueError(f"index of shape {index.shape}: expected one number for each example of {z.shape}")
-    return _sample(decoder, z, index, tf.convert_to_tensor(seed, tf.int32))
+    return _sample(decoder, z, example_numbers(index, z), tf.convert_to_tensor(seed, tf.int32))
 
 
 @tf.function(autograph=False, reduce_retracing=True)
