@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -77,7 +78,9 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
 
 
 def progress_bar() -> Callable[[int, int], None]:
-    """Returns a function (images drawn so far, all of them) that shows them as a bar on standard output."""
+    """Returns a function (images drawn so far, all of them) that shows them as a bar on a terminal."""
+    if not sys.stdout.isatty():
+        return lambda drawn, total: None
     bar = keras.utils.Progbar(None, unit_name="image")
 
     def show(drawn: int, total: int) -> None:

@@ -125,7 +125,7 @@ def _key(title: str, key: str, form: str = "{}") -> Column:
 
 WHAT = [_key("size", "config"), _key("method", "method"), _key("K", "svi_steps"), _key("products", "hvp")]
 SECONDS, MEMORY = _key("seconds", "median_s", "{:.4g}"), _key("peak GiB", "peak_gib", "{:.2f}")
-LEAST = _key("bytes alone, s", "bytes_s", "{:.3g}")
+LEAST = _key("bytes alone, s", "traffic_s", "{:.3g}")
 
 
 def to_markdown(lines: list[Line], others: list[Line], command: str, machine: str) -> str:
@@ -162,7 +162,7 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "## Parts of a step",
         "Each compiled alone, for the whole batch.",
         _table([WHAT[0], _key("K", "svi_steps"), _key("part", "part"), SECONDS,
-                _key("products alone, s", "flops_s", "{:.3g}"), LEAST], of("parts")),
+                _key("products alone, s", "products_s", "{:.3g}"), LEAST], of("parts")),
         "## Samples and evaluation",
         "Samples of a batch from the prior, of the greatest length; evaluation of a batch with K = 20 and so many "
         "samples of the importance-weighted NLL.",

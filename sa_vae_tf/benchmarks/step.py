@@ -28,7 +28,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     Returns:
       `median_s`, seconds a step; `peak_gib`, largest resident memory of the process so far; `gflops`, rate of the
       step's matrix products; `peak_share`, that rate over the rate of a large product in the same process;
-      `bytes_s`, what the step's bytes (see `cost`) would take alone; with `compare`, `unrolled_s` and `unrolled_gib`,
+      `traffic_s`, what the step's bytes (see `cost`) would take alone; with `compare`, `unrolled_s` and `unrolled_gib`,
       the memory after both; and what was measured.
     """
     model, batch = make(config)
@@ -47,7 +47,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "gflops": figure(cost.flops / time / 1e9),
         "peak_share": figure(cost.flops / time / peak),
         "peak_gflops": figure(peak / 1e9),
-        "bytes_s": figure(cost.bytes / memory_rate()),
+        "traffic_s": figure(cost.bytes / memory_rate()),
         "repeats": repeats,
         "tensorflow": tf.__version__,
     }
@@ -81,8 +81,8 @@ def benchmark_parts(config: Config, repeats: int) -> list[dict[str, Any]]:
             "svi_steps": model.steps,
             "hvp": config.hvp,
             "median_s": figure(time),
-            "flops_s": figure(cost.get(name, Cost()).flops / peak),
-            "bytes_s": figure(cost.get(name, Cost()).bytes / memory),
+            "products_s": figure(cost.get(name, Cost()).flops / peak),
+            "traffic_s": figure(cost.get(name, Cost()).bytes / memory),
         }
         for name, time in times.items()
     ]

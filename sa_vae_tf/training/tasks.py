@@ -134,9 +134,8 @@ def _text_data(config: Config, names: Sequence[str], vocabulary_file: Path | Non
         missing = [name for name in names if not files[name]]
         if missing:
             name = missing[0]
-            raise UserError(
-                f"--{flags[name]}: expected a text file, there is none for the {name} split (or another --split)"
-            )
+            other = ", since there is no test split without it; or --split=validation" if name == "test" else ""
+            raise UserError(f"--{flags[name]}: expected a text file{other}")
         vocab_file = str(vocabulary_file or config.vocab_file)
         if not vocab_file:
             files["train"] = config.train_file  # The vocabulary is made from it.
@@ -226,7 +225,9 @@ def _image_data(config: Config, names: Sequence[str], vocabulary_file: Path | No
             corpus = published_images(config.corpus, data_dir, config.manual_dir)
         images = {**corpus, **images}
         if "test" in names and "test" not in images:
-            raise UserError("--test_file: expected images, there are none for the test split (or another --split)")
+            raise UserError(
+                "--test_file: expected images, since there is no test split without them; or --split=validation"
+            )
     return Data(image_splits(images, data_seed(config)), sources=sources)
 
 

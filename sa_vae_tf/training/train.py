@@ -157,6 +157,13 @@ def _train(
             )
             if model.stop_training:
                 break
+        if rule.ended():
+            logger.info(
+                "Ended after step %d: the learning rate, %.3g, has fallen below --min_learning_rate=%g",
+                int(model.step),
+                float(model.optimizer.learning_rate),
+                config.min_learning_rate,
+            )
 
 
 def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:

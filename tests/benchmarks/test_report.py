@@ -9,14 +9,14 @@ from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.errors import UserError
 
 STEP = {"config": "small", "measure": "step", "method": "sa_vae", "svi_steps": 5, "hvp": "exact", "median_s": 0.5,
-        "peak_gib": 1.0, "gflops": 100.0, "peak_gflops": 200.0, "peak_share": 0.5, "bytes_s": 0.1}  # fmt: skip
+        "peak_gib": 1.0, "gflops": 100.0, "peak_gflops": 200.0, "peak_share": 0.5, "traffic_s": 0.1}  # fmt: skip
 LINES = [
     {**STEP, "method": "vae", "svi_steps": 0, "median_s": 0.125},
     STEP,
     {**STEP, "hvp": "finite_difference", "median_s": 0.25},
     {**STEP, "unrolled_s": 2.0, "unrolled_gib": 3.0},
     {"config": "small", "measure": "parts", "part": "reverse", "svi_steps": 5, "hvp": "exact", "median_s": 0.3,
-     "flops_s": 0.2, "bytes_s": 0.05},
+     "products_s": 0.2, "traffic_s": 0.05},
     {"config": "medium", "measure": "evaluation", "median_s": 1.5, "examples_per_second": 10.0, "peak_gib": 0.7,
      "iw_samples": 100},
 ]  # fmt: skip

@@ -31,4 +31,4 @@ def test_plain_double_backpropagation_learns_the_same(changes):
 def test_parts():
     lines = benchmark_parts(TINY, repeats=1)
     assert [line["part"] for line in lines] == ["encoder", "refinement", "reverse", "bound", "optimizer"]
-    assert all(line["flops_s"] > 0 and line["bytes_s"] > 0 for line in lines[:-1])
+    assert all(line["products_s"] > 0 and line["traffic_s"] > 0 for line in lines[:-1])

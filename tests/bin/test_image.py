@@ -103,7 +103,9 @@ def test_images_without_a_test_split(launcher, data_dir, tmp_path):
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert f"--run_dir={config.run_dir} --split=validation;" in ended.stdout
     ended = launcher.run("bin/evaluate.py", f"--run_dir={config.run_dir}", "--iw_samples=2", "--gap_steps=0")
-    assert_one_line(ended, 2, "--test_file: expected images, there are none for the test split (or another --split)")
+    assert_one_line(
+        ended, 2, "--test_file: expected images, since there is no test split without them; or --split=validation"
+    )
     np.save(tmp_path / "others.npy", images.bars(7))
     (tmp_path / "mine.npy").unlink()  # What the run was trained on is not asked for.
     command = ["bin/evaluate.py", f"--run_dir={config.run_dir}", "--iw_samples=2", "--gap_steps=0"]
