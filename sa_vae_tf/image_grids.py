@@ -78,9 +78,9 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
 
 
 def progress_bar() -> Callable[[int, int], None]:
-    """Returns a function (images drawn so far, all of them) that shows them as a bar on a terminal."""
+    """Returns a function (images drawn so far, all of them) that shows them: a bar on a terminal, lines elsewhere."""
     if not sys.stdout.isatty():
-        return lambda drawn, total: None
+        return lambda drawn, total: print(f"{drawn}/{total} images", flush=True)
     bar = keras.utils.Progbar(None, unit_name="image")
 
     def show(drawn: int, total: int) -> None:
