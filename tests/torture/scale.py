@@ -22,7 +22,8 @@ from tests.torture.runs_to_disturb import Row
 
 # What the order of an epoch takes, some numbers for each example; and, in MiB, a part of them that is sorted.
 BYTES_AN_EXAMPLE = 64
-SIZES = {"text": (30_000, 300_000), "images": (10_000, 100_000)}
+# The smaller fills a part that is sorted when data is prepared.
+SIZES = {"text": (150_000, 1_500_000), "images": (10_000, 100_000)}
 BATCHES = 200
 
 
