@@ -27,13 +27,13 @@ MEASURE = flags.DEFINE_enum(
 )  # fmt: skip
 COMPARE = flags.DEFINE_enum(
     "compare", None, ["unrolled"], "Times the same step by TensorFlow's plain double backpropagation too, with "
-    "--kernels=plain for both if that is given.",
+    "plain kernels.",
 )  # fmt: skip
 IW_SAMPLES = flags.DEFINE_integer("iw_samples", 100, "Samples of --measure=evaluation.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 21, "Timed calls, after two that are not timed.", lower_bound=1)
 REPORT_DIR = flags.DEFINE_string(
-    "report_dir", "", "Measure everything, each in a process of its own, and write BENCHMARKS.md, benchmarks.json and "
-    "benchmarks.png into this folder.",
+    "report_dir", "", "Measure everything, each in a process of its own, and write BENCHMARKS.md, docs/benchmarks.json "
+    "and docs/benchmarks.png into this folder.",
 )  # fmt: skip
 PEERS = flags.DEFINE_string(
     "peers", "", "For --report_dir: JSON lines of other programs, with impl, config, K and median_s, to show beside."

@@ -24,7 +24,7 @@ class Kernels(NamedTuple):
 
 
 # The fused kernels are right on every device, and the fastest on CPU; on a GPU they have not been timed. Their products
-# may be of factors rounded to eight bits, which many processors multiply twice as fast.
+# may be of factors rounded to eight bits, which has not been timed in a step yet.
 KERNELS = {
     "fused": Kernels(hidden_states, word_nll),
     "bfloat16": Kernels(*(functools.partial(kernel, precision=tf.bfloat16) for kernel in (hidden_states, word_nll))),
