@@ -87,9 +87,9 @@ def build_encoder(parameters: Mapping[str, np.ndarray]) -> LSTMEncoder:
     encoder = LSTMEncoder(vocabulary, embedding, units, latent, dtype="float64")
     bias = parameters["enc_rnn.bias_ih_l0"] + parameters["enc_rnn.bias_hh_l0"]
     encoder.embedding.assign(parameters["enc_word_vecs.weight"])
-    encoder.kernel.assign(parameters["enc_rnn.weight_ih_l0"].T)
-    encoder.recurrent_kernel.assign(parameters["enc_rnn.weight_hh_l0"].T)
-    encoder.bias.assign(bias)
+    encoder.lstm[0].kernel.assign(parameters["enc_rnn.weight_ih_l0"].T)
+    encoder.lstm[0].recurrent_kernel.assign(parameters["enc_rnn.weight_hh_l0"].T)
+    encoder.lstm[0].bias.assign(bias)
     for layer, name in ((encoder.mean, "mean"), (encoder.log_variance, "logvar")):
         layer.set_weights([parameters[f"latent_linear_{name}.weight"].T, parameters[f"latent_linear_{name}.bias"]])
     return encoder
@@ -101,10 +101,11 @@ def build_decoder(parameters: Mapping[str, np.ndarray]) -> LSTMDecoder:
     units, latent = parameters["dec.3.weight"].shape
     decoder = LSTMDecoder(vocabulary, embedding, units, latent, dtype="float64")
     decoder.embedding.assign(parameters["dec_word_vecs.weight"])
-    decoder.word_kernel.assign(parameters["dec_rnn.weight_ih_l0"][:, :embedding].T)
+    decoder.lstm[0].kernel.assign(parameters["dec_rnn.weight_ih_l0"][:, :embedding].T)
     decoder.latent_kernel.assign(parameters["dec_rnn.weight_ih_l0"][:, embedding:].T)
-    decoder.recurrent_kernel.assign(parameters["dec_rnn.weight_hh_l0"].T)
-    decoder.bias = BiasPair(parameters["dec_rnn.bias_ih_l0"], parameters["dec_rnn.bias_hh_l0"])
+    decoder.lstm[0].recurrent_kernel.assign(parameters["dec_rnn.weight_hh_l0"].T)
+    biases = BiasPair(parameters["dec_rnn.bias_ih_l0"], parameters["dec_rnn.bias_hh_l0"])
+    decoder.lstm = [decoder.lstm[0]._replace(bias=biases)]
     decoder.start_kernel.assign(parameters["dec.3.weight"].T)
     decoder.start_bias.assign(parameters["dec.3.bias"])
     decoder.output_kernel.assign(parameters["dec_linear.1.weight"].T)
@@ -119,19 +120,19 @@ def problem(inputs: Mapping[str, np.ndarray]) -> Problem:
     encoder, decoder = build_encoder(parameters), build_decoder(parameters)
     sources = {
         "enc_word_vecs.weight": encoder.embedding,
-        "enc_rnn.weight_ih_l0": encoder.kernel,
-        "enc_rnn.weight_hh_l0": encoder.recurrent_kernel,
-        "enc_rnn.bias": encoder.bias,
+        "enc_rnn.weight_ih_l0": encoder.lstm[0].kernel,
+        "enc_rnn.weight_hh_l0": encoder.lstm[0].recurrent_kernel,
+        "enc_rnn.bias": encoder.lstm[0].bias,
         "latent_linear_mean.weight": encoder.mean.kernel,
         "latent_linear_mean.bias": encoder.mean.bias,
         "latent_linear_logvar.weight": encoder.log_variance.kernel,
         "latent_linear_logvar.bias": encoder.log_variance.bias,
         "dec_word_vecs.weight": decoder.embedding,
-        "dec_rnn.word_kernel": decoder.word_kernel,
+        "dec_rnn.word_kernel": decoder.lstm[0].kernel,
         "dec_rnn.latent_kernel": decoder.latent_kernel,
-        "dec_rnn.weight_hh_l0": decoder.recurrent_kernel,
-        "dec_rnn.bias_ih_l0": decoder.bias.variables[0],
-        "dec_rnn.bias_hh_l0": decoder.bias.variables[1],
+        "dec_rnn.weight_hh_l0": decoder.lstm[0].recurrent_kernel,
+        "dec_rnn.bias_ih_l0": decoder.lstm[0].bias.variables[0],
+        "dec_rnn.bias_hh_l0": decoder.lstm[0].bias.variables[1],
         "dec_linear.1.weight": decoder.output_kernel,
         "dec_linear.1.bias": decoder.output_bias,
         "dec.3.weight": decoder.start_kernel,

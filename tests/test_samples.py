@@ -26,7 +26,8 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(files, data_dir, tmp_path_factory):
-    return train(corpora.tiny(tmp_path_factory.mktemp("sa_vae"), data_dir, files, **UNTRAINED), verbose=0)
+    settings = {**UNTRAINED, "layers": 2}
+    return train(corpora.tiny(tmp_path_factory.mktemp("sa_vae"), data_dir, files, **settings), verbose=0)
 
 
 @pytest.fixture(scope="module")

@@ -84,8 +84,9 @@ def _lstm(rows: int, inputs: int, units: int) -> tuple[Cost, Cost]:
 def _text(config: Config) -> Forward:
     rows = config.batch_size * (config.max_length + 1)
     words, recurrence = _lstm(rows, config.embedding_dim, config.units)
+    above = sum(_lstm(rows, config.units, config.units), Cost()).times(config.layers - 1)
     scores = product(rows, config.units, config.vocab_size + len(SPECIAL))
-    return Forward(words + recurrence, words, recurrence + scores)
+    return Forward(words + recurrence + above, words, recurrence + above + scores)
 
 
 def _synthetic(config: Config) -> Forward:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from itertools import chain
 from typing import NamedTuple
 
 import keras
@@ -12,14 +13,16 @@ from sa_vae_tf.inference import Posterior, keep_finite
 from sa_vae_tf.kernels import KERNELS
 from sa_vae_tf.models.dropout import dropout, word_dropout
 from sa_vae_tf.models.initializers import uniform_stream
+from sa_vae_tf.models.lstm_layer import last_states, lstm_layers
 
 
 class LSTMEncoder(keras.Model):
-    """Reads a sequence with one LSTM layer and maps its last hidden state to a posterior.
+    """Reads a sequence with an LSTM and maps the last hidden state of its last layer to a posterior.
 
     Args:
       vocabulary_size: number of symbols.
       embedding_dim, units, latent_dim: sizes.
+      layers: of the LSTM, each with as many units.
       initial_range: every weight starts uniformly in plus or minus this.
       padding: symbol that fills up short sequences and is not read; None where there is none.
       kernels: name in `sa_vae_tf.kernels.KERNELS`.
@@ -33,6 +36,7 @@ class LSTMEncoder(keras.Model):
         embedding_dim: int,
         units: int,
         latent_dim: int,
+        layers: int = 1,
         initial_range: float = 0.1,
         padding: int | None = None,
         kernels: str = "fused",
@@ -47,9 +51,7 @@ class LSTMEncoder(keras.Model):
             return self.add_weight(shape=shape, initializer=uniform(), dtype=dtype, name=name)
 
         self.embedding = weight("embedding", vocabulary_size, embedding_dim)
-        self.kernel = weight("kernel", embedding_dim, 4 * units)
-        self.recurrent_kernel = weight("recurrent_kernel", units, 4 * units)
-        self.bias = weight("bias", 4 * units)
+        self.lstm = lstm_layers(weight, embedding_dim, units, layers)
         self.mean = keras.layers.Dense(
             latent_dim, kernel_initializer=uniform(), bias_initializer=uniform(), dtype=dtype, name="mean"
         )
@@ -64,12 +66,9 @@ class LSTMEncoder(keras.Model):
         """Maps tokens, int [batch, time], to the initial posterior, parts [batch, latent]."""
         embedded = tf.gather(self.embedding.value, tf.transpose(tokens))
         nothing = tf.zeros([tf.shape(tokens)[0], self.units], embedded.dtype)
-        states = self.kernels.hidden_states(
-            tf.tensordot(embedded, self.kernel.value, 1),
-            tf.zeros_like(tf.tile(nothing, [1, 4])) + self.bias.value,
-            self.recurrent_kernel.value,
-            nothing,
-            nothing,
+        start = [nothing] * len(self.lstm)
+        states = last_states(
+            self.lstm, self.kernels, self.lstm[0].project(embedded), tf.tile(nothing, [1, 4]), start, start
         )
         if self.padding is None:
             last = states[-1]
@@ -80,11 +79,8 @@ class LSTMEncoder(keras.Model):
 
     def start_from(self, decoder: LSTMDecoder) -> None:
         """Takes embedding and LSTM from a language model (the rows + INIT of Table 2)."""
-        for own, other in zip(
-            (self.embedding, self.kernel, self.recurrent_kernel, self.bias),
-            (decoder.embedding, decoder.word_kernel, decoder.recurrent_kernel, decoder.bias),
-            strict=True,
-        ):
+        pairs = zip([self.embedding, *chain(*self.lstm)], [decoder.embedding, *chain(*decoder.lstm)], strict=True)
+        for own, other in pairs:
             own.assign(other)
 
 
@@ -96,23 +92,24 @@ class LSTMContext(NamedTuple):
 
 
 class LSTMState(NamedTuple):
-    """The decoder between two words: the LSTM's state, [batch, units], and z times its kernel, [batch, 4 * units]."""
+    """The decoder between two words: each layer's state, [batch, units], and z times its kernel, [batch, 4 * units]."""
 
-    hidden: tf.Tensor
-    cell: tf.Tensor
+    hidden: tuple[tf.Tensor, ...]
+    cells: tuple[tf.Tensor, ...]
     shift: tf.Tensor
 
 
 class LSTMDecoder(keras.Model):
-    """One-layer LSTM language model that starts from z and reads it at every step (section 4.2).
+    """LSTM language model that starts from z and reads it at every step (section 4.2, where it has one layer).
 
-    The sample z gives the initial hidden state by an affine map and is fed as an input beside every word. Without
-    latent variable (`latent_dim` 0, z None) it is a plain language model.
+    The sample z gives the initial hidden state of every layer by an affine map and is fed to the first as an input
+    beside every word. Without latent variable (`latent_dim` 0, z None) it is a plain language model.
 
     Args:
       vocabulary_size: number of symbols.
       embedding_dim, units, latent_dim: sizes.
-      dropout_rate: of the embedded words and of the LSTM's output, in training.
+      layers: of the LSTM, each with as many units.
+      dropout_rate: of the embedded words and of the output of every layer, in training.
       word_dropout_rate: share of the words read that are replaced by `unknown`, in training (+ WORD-DROP of Table 2).
       initial_range: every weight starts uniformly in plus or minus this.
       padding: symbol that fills up short sequences and is not predicted; None where there is none.
@@ -128,6 +125,7 @@ class LSTMDecoder(keras.Model):
         embedding_dim: int,
         units: int,
         latent_dim: int,
+        layers: int = 1,
         dropout_rate: float = 0.0,
         word_dropout_rate: float = 0.0,
         initial_range: float = 0.1,
@@ -146,13 +144,11 @@ class LSTMDecoder(keras.Model):
             return self.add_weight(shape=shape, initializer=draw(initial_range), dtype=dtype, name=name)
 
         self.embedding = weight("embedding", vocabulary_size, embedding_dim)
-        self.word_kernel = weight("word_kernel", embedding_dim, 4 * units)
-        self.recurrent_kernel = weight("recurrent_kernel", units, 4 * units)
-        self.bias = weight("bias", 4 * units)
+        self.lstm = lstm_layers(weight, embedding_dim, units, layers, first_kernel="word_kernel")
         if latent_dim:
             self.latent_kernel = weight("latent_kernel", latent_dim, 4 * units)
-            self.start_kernel = weight("start_kernel", latent_dim, units)
-            self.start_bias = weight("start_bias", units)
+            self.start_kernel = weight("start_kernel", latent_dim, layers * units)
+            self.start_bias = weight("start_bias", layers * units)
         self.output_kernel = weight("output_kernel", units, vocabulary_size)
         self.output_bias = weight("output_bias", vocabulary_size)
         self.built = True
@@ -165,17 +161,21 @@ class LSTMDecoder(keras.Model):
         words = word_dropout(tokens[:, :-1], self.word_dropout_rate, self.unknown, training, seed)
         embedded = tf.gather(self.embedding.value, tf.transpose(words))
         embedded = dropout(embedded, self.dropout_rate, training, seed)
-        projected = tf.tensordot(embedded, self.word_kernel.value, 1) + self.bias.value
-        return LSTMContext(projected, tf.transpose(tokens[:, 1:]))
+        return LSTMContext(self.lstm[0].project(embedded), tf.transpose(tokens[:, 1:]))
 
     def negative_log_likelihood(
         self, z: tf.Tensor | None, context: LSTMContext, training: bool = False, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns -log p(words | z) in nats, [batch], summed over the words."""
         projected, targets = context
-        hidden, cell, shift = self.start(z, tf.shape(targets)[1])
-        states = self.kernels.hidden_states(projected, shift, self.recurrent_kernel.value, hidden, cell)
-        states = dropout(states, self.dropout_rate, training, seed)
+        hidden, cells, shift = self.start(z, tf.shape(targets)[1])
+
+        def drop(states, number):
+            # Layers do not share their masks.
+            own = seed if seed is None or number == 0 else tf.random.fold_in(seed, number)
+            return dropout(states, self.dropout_rate, training, own)
+
+        states = last_states(self.lstm, self.kernels, projected, shift, hidden, cells, drop)
         losses = self.kernels.word_nll(states, self.output_kernel.value, self.output_bias.value, targets)
         if self.padding is not None:
             losses = tf.where(targets == self.padding, tf.zeros_like(losses), losses)
@@ -183,17 +183,19 @@ class LSTMDecoder(keras.Model):
 
     def start(self, z: tf.Tensor | None, batch_size: int | tf.Tensor) -> LSTMState:
         """Returns the state before the first word, for z [batch, latent] or None."""
-        dtype = self.output_bias.value.dtype
-        cell = tf.zeros([batch_size, self.units], dtype)
+        dtype, layers = self.output_bias.value.dtype, len(self.lstm)
+        nothing = tf.zeros([batch_size, self.units], dtype)
         if z is None:
-            return LSTMState(cell, cell, tf.zeros([batch_size, 4 * self.units], dtype))
-        return LSTMState(z @ self.start_kernel.value + self.start_bias.value, cell, z @ self.latent_kernel.value)
+            return LSTMState((nothing,) * layers, (nothing,) * layers, tf.zeros([batch_size, 4 * self.units], dtype))
+        hidden = tf.split(z @ self.start_kernel.value + self.start_bias.value, layers, -1)
+        return LSTMState(tuple(hidden), (nothing,) * layers, z @ self.latent_kernel.value)
 
     def step(self, words: tf.Tensor, state: LSTMState) -> tuple[tf.Tensor, LSTMState]:
         """Reads one word each, int [batch]; returns the scores of the next, [batch, vocabulary], and the new state."""
-        inputs = tf.gather(self.embedding.value, words) @ self.word_kernel.value + self.bias.value + state.shift
-        i, f, c, o = tf.split(inputs + state.hidden @ self.recurrent_kernel.value, 4, -1)
-        cell = tf.sigmoid(f) * state.cell + tf.sigmoid(i) * tf.tanh(c)
-        hidden = tf.sigmoid(o) * tf.tanh(cell)
-        logits = hidden @ self.output_kernel.value + self.output_bias.value
-        return logits, LSTMState(hidden, cell, state.shift)
+        inputs, states = tf.gather(self.embedding.value, words), []
+        for number, layer in enumerate(self.lstm):
+            projected = layer.project(inputs) + (state.shift if number == 0 else 0.0)
+            states.append(layer.step(projected, state.hidden[number], state.cells[number]))
+            inputs = states[-1][0]
+        hidden, cells = zip(*states, strict=True)
+        return inputs @ self.output_kernel.value + self.output_bias.value, LSTMState(hidden, cells, state.shift)

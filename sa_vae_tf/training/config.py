@@ -128,6 +128,9 @@ class Config:
         100, "Size of the embedded symbols of the encoder and of a learned decoder.", low=1, data=SEQUENCES
     )
     units: int = _option(100, "Units of the LSTMs of the encoder and of a learned decoder.", low=1, data=SEQUENCES)
+    layers: int = _option(
+        1, "Layers of the LSTMs of the encoder and of the decoder, each with as many units.", low=1, data="text"
+    )
     encoder_channels: str = _option(
         "64,64,64", "Channels of each of the encoder's residual blocks; each halves the image.", data="image"
     )

@@ -67,7 +67,7 @@ def start_encoder(model: LatentVariableModel, config: Config, vocabulary: Vocabu
         raise UserError(f"{flag}: expected the run folder of --method=lm --decoder=lstm")
     if loaded.vocabulary != vocabulary:
         raise UserError(f"{flag}: the language model has another vocabulary")
-    for name in ("embedding_dim", "units"):
+    for name in ("embedding_dim", "units", "layers"):
         theirs, ours = getattr(loaded.config, name), getattr(config, name)
         if theirs != ours:
             raise UserError(f"{flag}: the language model has --{name}={theirs}, expected {ours}")

@@ -107,7 +107,7 @@ def _synthetic_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.M
         config.embedding_dim,
         config.units,
         config.latent_dim,
-        config.initial_range,
+        initial_range=config.initial_range,
         seed=2 * config.seed,
     )
 
@@ -172,6 +172,7 @@ def _text_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
         config.embedding_dim,
         config.units,
         config.latent_dim,
+        config.layers,
         config.initial_range,
         padding=PAD,
         kernels=config.kernels,
@@ -192,7 +193,7 @@ def _text_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
         "seed": 2 * config.seed + 1,
     }
     if config.decoder == "lstm":
-        return LSTMDecoder(len(vocabulary), config.embedding_dim, config.units, **common)
+        return LSTMDecoder(len(vocabulary), config.embedding_dim, config.units, layers=config.layers, **common)
     return DilatedCNNDecoder(
         len(vocabulary),
         config.embedding_dim,

@@ -13,6 +13,7 @@ from sa_vae_tf.training.config import Config
 # Short enough that the recurrence is a chain of products rather than a loop.
 TINY = {
     "text": Config(**{**SIZES["small"], "batch_size": 3, "kernels": "fused"}),
+    "two layers": Config(**{**SIZES["small"], "batch_size": 3, "kernels": "fused", "layers": 2}),
     "image": Config(
         data="image", data_file="random", image_height=8, image_width=12, encoder_channels="4,6", latent_dim=5,
         pixelcnn_kernels="5,3,3", pixelcnn_channels=6, pixelcnn_latent_maps=2, batch_size=3,
@@ -32,12 +33,13 @@ def flops(function) -> int:
     return total
 
 
-@pytest.mark.parametrize("data", TINY)
-def test_a_pass_forward(data):
-    model, batch = make(TINY[data])
+@pytest.mark.parametrize("name", TINY)
+def test_a_pass_forward(name):
+    model, batch = make(TINY[name])
+    data, layers = TINY[name].data, TINY[name].layers
     z, x = tf.zeros([3, model.latent_dim]), batch["x"]
     context = model.decoder.prepare(x)
-    counted = FORWARD[data](TINY[data])
+    counted = FORWARD[data](TINY[name])
     assert flops(lambda: model.decoder.prepare(x)) == counted.once.flops
     encoder, local = flops(lambda: model.encoder(x)), flops(lambda: model.decoder.negative_log_likelihood(z, context))
     if data == "image":
@@ -47,7 +49,7 @@ def test_a_pass_forward(data):
         assert encoder == 6 / 5 * counted.encoder.flops + 2 * 2 * 3 * 100 * model.latent_dim
         # The fused softmax takes the gradient to its states along: it is the first product back.
         back = 2 * 15 * 100 * 1000
-        assert local == counted.local.flops + back + 2 * 3 * model.latent_dim * 5 * 100
+        assert local == counted.local.flops + back + 2 * 3 * model.latent_dim * (4 + layers) * 100
 
 
 def test_steps_and_products_add_up():

@@ -72,10 +72,11 @@ def test_encoder_starts_from_the_language_model(files, data_dir, language_model,
     settings = {"method": "vae", "encoder_init": str(language_model.path), "num_epochs": 0}
     run = train(corpora.tiny(tmp_path / "run", data_dir, files, **settings), verbose=0)
     encoder, decoder = load_best(run).model.encoder, load_best(language_model).model.decoder
-    np.testing.assert_array_equal(encoder.recurrent_kernel, decoder.recurrent_kernel)
+    np.testing.assert_array_equal(encoder.lstm[0].recurrent_kernel, decoder.lstm[0].recurrent_kernel)
     np.testing.assert_array_equal(encoder.embedding, decoder.embedding)
     for changes, message in (
         ({"units": 5}, "the language model has --units=4, expected 5"),
+        ({"layers": 2}, "the language model has --layers=1, expected 2"),
         ({"min_count": 3, "vocab_size": 5}, "another vocabulary"),
         ({"encoder_init": str(run.path)}, "expected the run folder of --method=lm"),
     ):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.kernels import Kernels
 from sa_vae_tf.models import LSTMDecoder, LSTMEncoder
 from sa_vae_tf.models.dropout import word_dropout
 from tests.models import numpy_lstm
@@ -27,25 +28,31 @@ def likelihood(decoder: LSTMDecoder, tokens, z) -> np.ndarray:
 def logits_in_numpy(decoder: LSTMDecoder, tokens: np.ndarray, z: np.ndarray | None) -> np.ndarray:
     w = numpy_lstm.weights(decoder)
     inputs = w["embedding"][tokens[:, :-1]]
-    kernel, hidden = w["word_kernel"], np.zeros([len(tokens), UNITS])
+    kernel, layers = w["word_kernel"], len(decoder.lstm)
+    hidden = [np.zeros([len(tokens), UNITS])] * layers
     if z is not None:
-        # The paper's form: z beside every word, and the first hidden state an affine map of it.
+        # The paper's form: z beside every word, and the first hidden states an affine map of it.
         inputs = np.concatenate([inputs, np.repeat(z[:, None], inputs.shape[1], 1)], -1)
         kernel = np.concatenate([kernel, w["latent_kernel"]])
-        hidden = z @ w["start_kernel"] + w["start_bias"]
-    states = numpy_lstm.lstm(inputs, kernel, w["recurrent_kernel"], w["bias"], hidden=hidden)
+        hidden = np.split(z @ w["start_kernel"] + w["start_bias"], layers, -1)
+    states = numpy_lstm.lstm(inputs, kernel, w["recurrent_kernel"], w["bias"], hidden=hidden[0])
+    for number in range(2, layers + 1):
+        weights = (w[f"{name}_{number}"] for name in ("kernel", "recurrent_kernel", "bias"))
+        states = numpy_lstm.lstm(states, *weights, hidden=hidden[number - 1])
     return states @ w["output_kernel"] + w["output_bias"]
 
 
-def test_decoder_is_the_one_in_numpy():
-    decoder = make_decoder(LATENT)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_decoder_is_the_one_in_numpy(layers):
+    decoder = make_decoder(LATENT, layers)
     expected = numpy_lstm.negative_log_likelihood(logits_in_numpy(decoder, TOKENS, Z.numpy()), TOKENS[:, 1:])
     np.testing.assert_allclose(likelihood(decoder, TOKENS, Z), expected, **CLOSE)
 
 
-def test_decoder_without_latent_variable_is_a_language_model():
-    decoder = make_decoder(0)
-    assert set(numpy_lstm.weights(decoder)) == {
+@pytest.mark.parametrize(("layers", "above"), [(1, set()), (2, {"kernel_2", "recurrent_kernel_2", "bias_2"})])
+def test_decoder_without_latent_variable_is_a_language_model(layers, above):
+    decoder = make_decoder(0, layers)
+    assert set(numpy_lstm.weights(decoder)) == above | {
         *("embedding", "word_kernel", "recurrent_kernel", "bias", "output_kernel", "output_bias")
     }
     expected = numpy_lstm.negative_log_likelihood(logits_in_numpy(decoder, TOKENS, None), TOKENS[:, 1:])
@@ -122,14 +129,14 @@ def test_float32_is_near_float64():
     np.testing.assert_allclose(likelihood(decoder, TOKENS, z), expected, rtol=2e-6)
 
 
-def test_encoder_is_the_one_in_numpy():
-    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, initial_range=1.0, dtype="float64", seed=3)
+@pytest.mark.parametrize("layers", [1, 3])
+def test_encoder_is_the_one_in_numpy(layers):
+    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, layers, initial_range=1.0, dtype="float64", seed=3)
     w = numpy_lstm.weights(encoder)
-    states = numpy_lstm.lstm(
-        w["embedding"][TOKENS],
-        *(w[name] for name in ("kernel", "recurrent_kernel", "bias")),
-        hidden=np.zeros([BATCH, UNITS]),
-    )
+    states = w["embedding"][TOKENS]
+    for end in ("", "_2", "_3")[:layers]:
+        weights = (w[name + end] for name in ("kernel", "recurrent_kernel", "bias"))
+        states = numpy_lstm.lstm(states, *weights, hidden=np.zeros([BATCH, UNITS]))
     posterior = encoder(tf.constant(TOKENS))
     for part, name in zip(posterior, ("mean", "log_variance"), strict=True):
         np.testing.assert_allclose(part, states[:, -1] @ w[f"{name}/kernel"] + w[f"{name}/bias"], **CLOSE)
@@ -175,15 +182,52 @@ def test_an_example_does_not_depend_on_its_batch():
     np.testing.assert_allclose(likelihood(decoder, tokens[:1, :3], Z[:1]), together[:1], **CLOSE)
 
 
+@pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("latent", [LATENT, 0])
-def test_stepping_is_the_likelihood_word_by_word(latent):
-    decoder = make_decoder(latent)
+def test_stepping_is_the_likelihood_word_by_word(latent, layers):
+    decoder = make_decoder(latent, layers)
     z = Z if latent else None
     state, total = decoder.start(z, BATCH), np.zeros(BATCH)
     for t in range(LENGTH - 1):
         logits, state = decoder.step(tf.constant(TOKENS[:, t]), state)
         total -= tf.gather(tf.nn.log_softmax(logits), TOKENS[:, t + 1], batch_dims=1).numpy()
     np.testing.assert_allclose(total, likelihood(decoder, TOKENS, z), **CLOSE)
+
+
+def test_layers_do_not_share_their_masks():
+    # With half of the units dropped, two layers with one mask would drop the same half.
+    decoder = make_decoder(LATENT, 2, dropout_rate=0.5)
+    seen = []
+
+    def ones(projected, *_):
+        seen.append(projected)
+        return tf.ones([*projected.shape[:2], UNITS], tf.float64)
+
+    def zeros(states, *_):
+        seen.append(states)
+        return tf.zeros(states.shape[:2], tf.float64)
+
+    decoder.kernels = Kernels(ones, zeros)
+    decoder.lstm[1].kernel.assign(tf.eye(UNITS, 4 * UNITS))
+    decoder.lstm[1].bias.assign(tf.zeros([4 * UNITS]))
+    decoder.negative_log_likelihood(Z, decoder.prepare(tf.constant(TOKENS)), True, tf.constant([1, 2]))
+    _, first, second = seen
+    assert np.any((first[..., :UNITS] != 0).numpy() != (second != 0).numpy())
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_products_with_the_hessian_are_those_of_the_plain_kernels(layers):
+    def product(kernels):
+        decoder = make_decoder(LATENT, layers, kernels=kernels)
+        z = tf.Variable(Z)
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                value = tf.reduce_sum(likelihood_tensor(decoder, TOKENS, z))
+            slope = tf.reduce_sum(inner.gradient(value, z) ** 2)
+        return outer.gradient(slope, [z, *decoder.lstm[-1]])
+
+    for fused, plain in zip(product("fused"), product("plain"), strict=True):
+        np.testing.assert_allclose(fused, plain, rtol=1e-10, atol=1e-10)
 
 
 def test_the_plain_kernels_give_the_same():
@@ -216,11 +260,12 @@ def test_word_dropout_is_of_the_words_read_not_of_those_predicted():
     np.testing.assert_allclose(context.projected, decoder.prepare(tf.constant(unknown)).projected, **CLOSE)
 
 
-def test_encoder_starts_from_a_language_model():
-    language_model = make_decoder(0)
-    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, dtype="float64")
+@pytest.mark.parametrize("layers", [1, 2])
+def test_encoder_starts_from_a_language_model(layers):
+    language_model = make_decoder(0, layers)
+    encoder = LSTMEncoder(VOCABULARY, EMBEDDING, UNITS, LATENT, layers, dtype="float64")
     encoder.start_from(language_model)
     np.testing.assert_array_equal(encoder.embedding, language_model.embedding)
-    np.testing.assert_array_equal(encoder.kernel, language_model.word_kernel)
-    np.testing.assert_array_equal(encoder.recurrent_kernel, language_model.recurrent_kernel)
-    np.testing.assert_array_equal(encoder.bias, language_model.bias)
+    for own, other in zip(encoder.lstm, language_model.lstm, strict=True):
+        for part, theirs in zip(own, other, strict=True):
+            np.testing.assert_array_equal(part, theirs)
