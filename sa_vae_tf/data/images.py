@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.data.pipeline import FIRST, Share, made_ahead
+from sa_vae_tf.data.records import parts, shuffled
 from sa_vae_tf.errors import UserError
 
 # Training images that are held out (section 4.3), or a tenth of fewer than ten times as many.
@@ -40,7 +41,7 @@ class ImageSplit:
 
     Attributes:
       intensities: of these images and perhaps of others.
-      numbers: which of them are in the split.
+      numbers: which of them are in the split, ascending.
       seed: of the one draw.
       number: of the split among those of its corpus.
     """
@@ -61,13 +62,15 @@ class ImageSplit:
 
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches in which every example occurs once."""
-        return -(-self.count // batch_size)
+        return sum(-(-len(part) // batch_size) for part in parts(self.numbers))
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Returns batches of all examples in order, the same each time."""
 
-        def batches() -> Iterable[tuple[np.ndarray, list[int]]]:
-            return ((index, [self.seed, self.number, 0]) for index in _cut(np.arange(self.count), batch_size))
+        def batches() -> Iterator[tuple[np.ndarray, list[int]]]:
+            for part in parts(self.numbers):
+                for index in _cut(np.arange(part.start, part.stop), batch_size):
+                    yield index, [self.seed, self.number, 0]
 
         return self._batches(batches, self.steps(batch_size))
 
@@ -75,12 +78,15 @@ class ImageSplit:
         """Returns endless batches, each epoch drawn and ordered anew, without the first `start` of them.
 
         The batch at a given position depends on the seed and the position alone, so that a run that was stopped
-        goes on with the batches it had not seen. For `share` see `pipeline.Split`.
+        goes on with the batches it had not seen. Examples are shuffled within a part of the records, and the parts.
+        For `share` see `pipeline.Split`.
         """
 
         def epoch(number: int) -> Iterator[tuple[np.ndarray, list[int]]]:
-            order = np.random.default_rng([seed, number]).permutation(self.count)
-            return ((index, [seed, self.number, 1 + number]) for index in _cut(order, batch_size))
+            random = np.random.default_rng([seed, number])
+            for part in shuffled(parts(self.numbers), random):
+                for index in _cut(part.start + random.permutation(len(part)), batch_size):
+                    yield index, [seed, self.number, 1 + number]
 
         def batches() -> Iterable[tuple[np.ndarray, list[int]]]:
             first, passed = divmod(start, self.steps(batch_size))

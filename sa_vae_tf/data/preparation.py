@@ -11,11 +11,13 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from unittest import mock
 
 import requests
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core import shuffle
+from tensorflow_datasets.core.utils import shard_utils
 
 from sa_vae_tf.data import manifest
 from sa_vae_tf.errors import DISK_FULL, UserError
@@ -28,6 +30,8 @@ BUFFER_BYTES = 8 << 20
 PART_BYTES = 32 << 20
 PARTS = 1000
 KEY_BITS = 128
+# What writes a file keeps some 80 bytes for each of its records: many files rather than large ones.
+FILE_BYTES = 16 << 20
 
 Builder = TypeVar("Builder", bound=tfds.core.DatasetBuilder)
 
@@ -131,12 +135,13 @@ def _make(make: Callable[[Path], Builder], folder: Path, corpus: str) -> Builder
 
 @contextlib.contextmanager
 def _little_memory() -> Iterator[None]:
-    """Makes TFDS write what it is given sooner than it would."""
-    before, shuffle.MAX_MEM_BUFFER_SIZE = shuffle.MAX_MEM_BUFFER_SIZE, BUFFER_BYTES
-    try:
+    """Makes TFDS write what it is given sooner than it would, and to smaller files."""
+    # The number of files is found by the class's own attribute, whatever an instance has.
+    with (
+        mock.patch.object(shuffle, "MAX_MEM_BUFFER_SIZE", BUFFER_BYTES),
+        mock.patch.object(shard_utils.ShardConfig, "min_shard_size", FILE_BYTES),
+    ):
         yield
-    finally:
-        shuffle.MAX_MEM_BUFFER_SIZE = before
 
 
 @contextlib.contextmanager

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from sa_vae_tf.errors import UserError
+
+# Examples whose places on disk are known at a time: an open file takes some 60 bytes of memory for each of its records.
+PART = 2**19
+
+T = TypeVar("T")
+
+
+def parts(numbers: Sequence[int]) -> list[range]:
+    """Cuts numbers of examples, in ascending order, into ranges of positions, each within one part of the records."""
+    if not len(numbers):
+        return []
+    bounds = [bisect.bisect_left(numbers, first) for first in range(0, int(numbers[-1]) + 1, PART)]
+    return [range(start, stop) for start, stop in itertools.pairwise([*bounds, len(numbers)]) if start < stop]
+
+
+def shuffled(items: Sequence[T], random: np.random.Generator) -> Iterator[T]:
+    """Yields items in random order."""
+    return (items[i] for i in random.permutation(len(items)))
 
 
 class Records:
     """The examples of one split of prepared data.
 
-    A record has a checksum, which is looked at when it is read.
+    A record has a checksum, which is looked at when it is read. The files of one part are open at a time, so examples
+    are to be read part by part, in any order within one.
 
     Args:
       builder: whose data is prepared, in a format with random access.
@@ -23,8 +44,8 @@ class Records:
     """
 
     def __init__(self, builder: tfds.core.DatasetBuilder, split: str):
-        self._info = builder.info.splits[split]
-        self._source = builder.as_data_source(split)
+        self._builder, self._split, self._info = builder, split, builder.info.splits[split]
+        self._source = functools.lru_cache(maxsize=1)(self._open)
 
     def __len__(self) -> int:
         return self._info.num_examples
@@ -36,13 +57,24 @@ class Records:
           UserError: if one cannot be read; names its file and its number in it.
         """
         try:
-            return self._source.__getitems__(numbers)
+            return self._read(numbers)
         except RuntimeError:  # of array_record
             raise self.damaged(next(filter(self._is_damaged, numbers), numbers[0])) from None
 
+    def _read(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        found = {}
+        for part, of_part in itertools.groupby(sorted(numbers), lambda number: number // PART):
+            own = list(of_part)
+            found.update(zip(own, self._source(part).__getitems__([n - part * PART for n in own]), strict=True))
+        return [found[number] for number in numbers]
+
+    def _open(self, part: int) -> Sequence[dict[str, Any]]:
+        first = part * PART
+        return self._builder.as_data_source(f"{self._split}[{first}:{min(first + PART, len(self))}]")
+
     def _is_damaged(self, number: int) -> bool:
         try:
-            self._source.__getitems__([number])
+            self._read([number])
         except RuntimeError:
             return True
         return False

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.data.pipeline import FIRST, Share, made_ahead
-from sa_vae_tf.data.records import Records
+from sa_vae_tf.data.records import Records, parts, shuffled
 from sa_vae_tf.data.vocabulary import PAD
 
 BATCH = {"x": tf.TensorSpec([None, None], tf.int32), "index": tf.TensorSpec([None], tf.int64)}
@@ -46,23 +46,29 @@ class SequenceSplit:
 
     def steps(self, batch_size: int) -> int:
         """Returns the number of batches in which every example occurs once."""
-        return -(-self.count // batch_size)
+        return sum(-(-len(part) // batch_size) for part in parts(range(self.count)))
 
     def in_order(self, batch_size: int) -> tf.data.Dataset:
-        """Returns batches of all examples, each once, from the shortest to the longest."""
-        return self._batches(lambda: self._cut(np.arange(self.count), batch_size), self.steps(batch_size))
+        """Returns batches of all examples, each once, in each part of the records from the shortest to the longest."""
+
+        def batches() -> Iterator[np.ndarray]:
+            for part in parts(range(self.count)):
+                yield from self._cut(np.arange(part.start, part.stop), batch_size)
+
+        return self._batches(batches, self.steps(batch_size))
 
     def shuffled(self, batch_size: int, seed: int, start: int, share: Share | None = None) -> tf.data.Dataset:
         """Returns endless batches, each epoch other ones in another order, without the first `start` of them.
 
         The batch at a given position depends on the seed and the position alone, so that a run that was stopped
-        goes on with the batches it had not seen. For `share` see `pipeline.Split`.
+        goes on with the batches it had not seen. Examples are shuffled within a part of the records, and the parts.
+        For `share` see `pipeline.Split`.
         """
 
         def epoch(number: int) -> Iterator[np.ndarray]:
             random = np.random.default_rng([seed, number])
-            batches = self._cut(random.permutation(self.count), batch_size)
-            return (batches[i] for i in random.permutation(len(batches)))
+            for part in shuffled(parts(range(self.count)), random):
+                yield from shuffled(self._cut(part.start + random.permutation(len(part)), batch_size), random)
 
         def batches() -> Iterator[np.ndarray]:
             first, passed = divmod(start, self.steps(batch_size))
@@ -76,8 +82,8 @@ class SequenceSplit:
 
     def _cut(self, order: np.ndarray, batch_size: int) -> list[np.ndarray]:
         """Returns batches of like padded length; examples of the same one keep their order. The last may be smaller."""
-        by_length = order[np.argsort(self._padded(self.lengths)[order], kind="stable")]
-        return [by_length[i : i + batch_size] for i in range(0, self.count, batch_size)]
+        by_length = order[np.argsort(self._padded(self.lengths[order]), kind="stable")]
+        return [by_length[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
     def _batches(
         self, plan: Callable[[], Iterable[np.ndarray]], count: int, share: Share | None = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import array
 import collections
 import dataclasses
 import hashlib
 import itertools
 import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,21 +81,19 @@ class TextFiles(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split, files[split], vocabulary) for split in splits}
 
     def _generate_examples(self, split: str, path: str, vocabulary: Vocabulary):
-        lengths = array.array("i")
         shift = key_shift(MOST_LINES, 4 * self.builder_config.max_length)
-        unknown = 0
+        documents = words_read = unknown = 0
         dropped: collections.Counter[str] = collections.Counter()
-        for index, words in enumerate(read_examples(path, self.builder_config.max_length, dropped)):
-            tokens = vocabulary.encode(words)
-            lengths.append(len(tokens))
-            unknown += tokens.count(vocabulary.unknown_id)
-            yield index << shift, {"tokens": np.array(tokens, np.int32)}
-        with _lengths_file(self.data_dir, split).open("wb") as file:
-            lengths.tofile(file)
-        words_read = sum(lengths) - 2 * len(lengths)
+        with _lengths_file(self.data_dir, split).open("wb") as lengths:
+            for words in read_examples(path, self.builder_config.max_length, dropped):
+                tokens = vocabulary.encode(words)
+                lengths.write(len(tokens).to_bytes(4, sys.byteorder))
+                yield documents << shift, {"tokens": np.array(tokens, np.int32)}
+                documents, words_read = documents + 1, words_read + len(words)
+                unknown += tokens.count(vocabulary.unknown_id)
         self.info.metadata[split] = {
-            "documents": len(lengths),
-            "tokens": words_read + len(lengths),
+            "documents": documents,
+            "tokens": words_read + documents,
             "known_words": words_read - unknown,
             "unknown_rate": unknown / words_read,
             "dropped_long": dropped["long"],
@@ -186,7 +184,9 @@ def _load(builder: TextFiles) -> Corpus:
     names = [split for split in SPLITS if split in builder.info.splits]
     statistics = {split: builder.info.metadata[split] for split in names}
     splits = {
-        split: SequenceSplit(Records(builder, split), np.fromfile(_lengths_file(builder.data_dir, split), np.int32))
+        split: SequenceSplit(
+            Records(builder, split), np.asarray(np.memmap(_lengths_file(builder.data_dir, split), np.int32, "r"))
+        )
         for split in names
     }
     for split, of_split in statistics.items():

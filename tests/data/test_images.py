@@ -6,7 +6,7 @@ import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data import image_corpora
+from sa_vae_tf.data import image_corpora, records
 from sa_vae_tf.data.image_corpora import OmniglotBurda, file_images, published_images
 from sa_vae_tf.data.images import ImageSplit, image_splits
 from sa_vae_tf.data.pipeline import Share
@@ -93,6 +93,21 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
     for batch in batches(split.shuffled(8, 1, 0), 3):
         for i, x in zip(batch["index"], batch["x"], strict=True):
             assert (x[0, 0, 0], x[0, 1, 0]) == (i % 2, i // 2 % 2)
+
+
+def test_many_images_are_shuffled_within_parts_and_by_parts(monkeypatch):
+    monkeypatch.setattr(records, "PART", 8)
+    # Images 0, 2, ... 38: four of each part.
+    split = ImageSplit(grey(40), np.arange(0, 40, 2), 3, 0)
+    assert split.steps(3) == 10
+    for data in (split.in_order(3), split.shuffled(3, 1, 0), split.shuffled(3, 1, 10)):
+        epoch = [batch["index"].tolist() for batch in batches(data, 10)]
+        assert sorted(sum(epoch, [])) == list(range(20))
+        assert [len(batch) for batch in epoch] == [3, 1] * 5
+        assert all(
+            len({number // 4 for number in one + other}) == 1
+            for one, other in zip(epoch[::2], epoch[1::2], strict=True)
+        )
 
 
 @pytest.mark.parametrize("start", [1, 3, 7])

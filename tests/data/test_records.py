@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data.records import Records
+from sa_vae_tf.data import records as of_records
+from sa_vae_tf.data.records import Records, parts
 from sa_vae_tf.errors import UserError
 
 COUNT = 2000
@@ -48,6 +49,30 @@ def test_examples_by_number(prepared):
     assert len(records) == COUNT
     numbers = [5, 0, COUNT - 1, 5, COUNT // 2]
     assert read(records, numbers) == numbers
+
+
+def test_parts_are_read_one_after_the_other(prepared, monkeypatch):
+    monkeypatch.setattr(of_records, "PART", 300)  # the fourth is in both files
+    opened = []
+    builder = Numbers(data_dir=prepared, file_format="array_record")
+    source = builder.as_data_source
+    monkeypatch.setattr(builder, "as_data_source", lambda split: opened.append(split) or source(split))
+    records = Records(builder, "train")
+    for part in range(0, COUNT, 300):
+        numbers = list(range(part, min(part + 300, COUNT)))
+        assert read(records, numbers[::-1]) == numbers[::-1]
+        assert read(records, numbers[:3]) == numbers[:3]
+    assert opened == [f"train[{first}:{min(first + 300, COUNT)}]" for first in range(0, COUNT, 300)]
+    numbers = [5, COUNT - 1, 299, 300, 5]
+    assert read(records, numbers) == numbers
+
+
+def test_where_numbers_are_cut_into_parts(monkeypatch):
+    monkeypatch.setattr(of_records, "PART", 4)
+    assert parts(range(9)) == [range(4), range(4, 8), range(8, 9)]
+    assert parts(range(8)) == [range(4), range(4, 8)]
+    assert parts(np.array([1, 3, 4, 12])) == [range(2), range(2, 3), range(3, 4)]
+    assert parts([]) == []
 
 
 @pytest.mark.parametrize("shard", [0, 1])

@@ -8,6 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sa_vae_tf.data import records
 from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.vocabulary import END, PAD, START
@@ -123,6 +124,24 @@ def test_batches_differ_by_epoch_and_by_seed_and_are_the_seed_s():
 def test_a_later_start_goes_on_exactly(lengths, batch_size, start):
     whole = take(split(lengths).shuffled(batch_size, seed=3, start=0), start + 5)
     assert take(split(lengths).shuffled(batch_size, seed=3, start=start), 5) == whole[start:]
+
+
+def test_a_large_corpus_is_shuffled_within_parts_and_by_parts(monkeypatch):
+    monkeypatch.setattr(records, "PART", 150)
+    data = split(LENGTHS)
+    # Three parts of 150 and one of 50, each with a batch that is not full.
+    assert data.steps(32) == data.in_order(32).cardinality() == 3 * 5 + 2
+    in_order = take(data.in_order(32), 99)
+    batches = take(data.shuffled(32, 3, 0), 3 * 17)
+    for epoch in (in_order, *(batches[i : i + 17] for i in range(0, 51, 17))):
+        assert sorted(itertools.chain(*epoch)) == list(range(500))
+        assert all(len({number // 150 for number in batch}) == 1 for batch in epoch)
+        # Part by part.
+        assert len(list(itertools.groupby(batch[0] // 150 for batch in epoch))) == 4
+    orders = {tuple(dict.fromkeys(b[0] // 150 for b in batches[i : i + 17])) for i in range(0, 51, 17)}
+    assert len(orders) > 1
+    for start in (1, 5, 16, 17, 30):
+        assert take(data.shuffled(32, 3, start), 51 - start) == batches[start:]
 
 
 def test_reading_ahead_changes_nothing():
