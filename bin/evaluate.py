@@ -7,7 +7,12 @@ from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training.run_folder import RunFolder
 
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run.")
-SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which examples.")
+SPLIT = flags.DEFINE_enum(
+    "split",
+    "",
+    ["", "train", "validation", "test"],
+    "Which examples; default: test where there are some, else validation.",
+)
 SVI_STEPS = flags.DEFINE_integer("svi_steps", None, "Refinement steps; default: as in training.", lower_bound=0)
 SVI_INIT = flags.DEFINE_enum(
     "svi_init", None, ["encoder", "zero", "random"], "Start of the refinement; default: as in training."

@@ -4,16 +4,12 @@ from absl import flags
 
 from sa_vae_tf import cli
 from sa_vae_tf.training import flags as settings
-from sa_vae_tf.training.tasks import evaluated_split
 from sa_vae_tf.training.train import train
 
 
 def main():
-    config = settings.from_flags()
-    run = train(config)
-    split = " --split=validation" if evaluated_split(config) == "validation" else ""
-    evaluate = f"python bin/evaluate.py --run_dir={run.path}{split}"
-    print(f"Trained: {run.path}. Next: {evaluate}; tensorboard --logdir {run.path}")
+    run = train(settings.from_flags())
+    print(f"Trained: {run.path}. Next: python bin/evaluate.py --run_dir={run.path}; tensorboard --logdir {run.path}")
 
 
 if __name__ == "__main__":

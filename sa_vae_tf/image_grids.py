@@ -22,6 +22,7 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.sources import check_sources
 from sa_vae_tf.training.tasks import TASKS
 
 # Images drawn or taken where the request does not say, by mode, and drawn at once.
@@ -66,7 +67,11 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
         index = np.arange(count)
         z = draw_from_prior(index, model.latent_dim, tf.constant([request.seed, 1])) if latent else None
         return image_grid(draw(z, index), math.ceil(math.sqrt(count)))
-    images, means = _posteriors(model, _examples(config, request).take(count), request)
+    examples = _examples(run, config, request).take(count)
+    if request.mode == "interpolate" and examples.count < 2:
+        where = f"--input={request.input}" if request.input else "--input: the run's validation images"
+        raise UserError(f"{where}: one image; expected at least 2 for --mode=interpolate")
+    images, means = _posteriors(model, examples, request)
     if request.mode == "reconstruct":
         return image_grid(side_by_side(images, draw(means, np.arange(len(images)))), columns=4)
     points = request.points or 5
@@ -99,15 +104,15 @@ def _check(config: Config, request: Request) -> None:
         raise UserError("--num_samples=1: expected at least 2 images for --mode=interpolate")
 
 
-def _examples(config: Config, request: Request) -> ImageSplit:
+def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     if not request.input:
-        validation = TASKS["image"].data(config, ("validation",), None).splits["validation"]
+        data = TASKS["image"].data(config, ("validation",), None)
+        check_sources(run, data.sources)
+        validation = data.splits["validation"]
         assert isinstance(validation, ImageSplit)
         return validation
     images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
     own = images.get("test", images["train"])
-    if request.mode == "interpolate" and own.shape[0] < 2:
-        raise UserError(f"--input={request.input}: one image; expected at least 2 for --mode=interpolate")
     return ImageSplit(own, np.arange(own.shape[0]), request.seed, 2)
 
 

@@ -35,12 +35,14 @@ class Request:
     """What is asked of a run, each a flag of the same name of bin/sample.py; None for its default.
 
     Attributes:
-      mode: 'prior' draws z from N(0, I), 'reconstruct' takes the posterior mean of each input line, 'interpolate'
-        points on the way from the posterior mean of each input line to that of the next.
-      input: text file, an example a line, for all modes but 'prior'.
-      num_samples: number of texts; for 'reconstruct' and 'interpolate' from each z. 10 for 'prior', else 1.
-      points: number of points from one line to the next, both ends included; 5.
-      temperature, top_k, top_p: of the draws; see `SamplingSettings`. The temperature is 1 for 'prior', else 0.
+      mode: 'prior' draws z from N(0, I), 'reconstruct' takes the posterior mean of each input, 'interpolate' points on
+        the way from the posterior mean of each input to that of the next.
+      input: for all modes but 'prior' a text file, an example a line; or images, of which those for testing are taken
+        where there are some, by default the run's validation images.
+      num_samples: number of texts, for 'reconstruct' and 'interpolate' from each z; 10 for 'prior', else 1. Of images
+        those drawn, 64, or started from, 32 for 'reconstruct' and 9 for 'interpolate'.
+      points: number of points from one input to the next, both ends included; 5.
+      temperature, top_k, top_p: of draws of words; see `SamplingSettings`. The temperature is 1 for 'prior', else 0.
       beam: number of beginnings kept by beam search, in place of draws.
       no_unk: never write the unknown word.
       max_length: largest number of words, the end included; as of the run's training text.
@@ -72,13 +74,20 @@ class Request:
         self._only_for("points", ("interpolate",))
         self._only_for("svi_steps", FROM_INPUT)
         self._only_for("svi_init", FROM_INPUT)
+        self.sampling_settings(1)
+
+    def check_draws(self) -> None:
+        """Checks what is asked of the draws of words.
+
+        Raises:
+          UserError: if there are none that it has a meaning for.
+        """
         if self.beam is not None:
             for name in ("temperature", "top_k", "top_p"):
                 self._refuse(name, f"--beam={self.beam} takes the place of draws; expected one of the two")
         elif self.deterministic:
             for name in ("top_k", "top_p"):
                 self._refuse(name, "has a meaning for draws alone; expected a --temperature above 0 besides")
-        self.sampling_settings(1)
 
     def _only_for(self, name: str, modes: tuple[str, ...]) -> None:
         if self.mode not in modes:
@@ -164,6 +173,7 @@ def _check(run: RunFolder, config: Config, request: Request, alike: bool) -> Non
         raise UserError(
             f"--run_dir={run.path}: a run of --data={config.data} has no words; expected one of --data=text"
         )
+    request.check_draws()
     if request.mode in FROM_INPUT and not request.input:
         raise UserError(f"--input: expected a text file, an example a line, for --mode={request.mode}")
     check_latent(config, request)

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from sa_vae_tf.training.config import Config
 
 # Codes of a MAT-file by NumPy's: of stored numbers, and of arrays.
 STORED = {"i1": 1, "u1": 2, "i2": 3, "u2": 4, "i4": 5, "u4": 6, "f4": 7, "f8": 9, "i8": 12, "u8": 13}
 CLASSES = {"f8": 6, "f4": 7, "i1": 8, "u1": 9, "i2": 10, "u2": 11, "i4": 12, "u4": 13, "i8": 14, "u8": 15}
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes bytes, [height, width, channels]."""
+    path.write_bytes(tf.io.encode_png(image).numpy())
 
 
 def write_mat(

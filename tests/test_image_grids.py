@@ -93,6 +93,16 @@ def test_interpolations_between_images_of_a_file(run, ask, tmp_path):
         np.testing.assert_array_equal(rows[row, 1:-1], drawn[..., 0])
 
 
+def test_one_validation_image_is_too_few(data_dir, tmp_path):
+    np.save(tmp_path / "few.npy", images.bars(9))
+    run = train(images.tiny(tmp_path / "run", data_dir, str(tmp_path / "few.npy"), num_epochs=0), verbose=0)
+    with pytest.raises(UserError, match="^--input: the run's validation images: one image; expected at least 2 for"):
+        draw_grid(run, Request("interpolate"), lambda *of: None)
+    np.save(tmp_path / "few.npy", images.bars(8))
+    with pytest.raises(UserError, match="few.npy: has changed since the run"):
+        draw_grid(run, Request("reconstruct"), lambda *of: None)
+
+
 def test_without_latent_variable(data_file, data_dir, tmp_path):
     run = train(images.tiny(tmp_path, data_dir, data_file, method="lm", num_epochs=0), verbose=0)
     grid = draw_grid(run, Request("prior", num_samples=4), lambda *of: None)
@@ -109,6 +119,7 @@ def test_without_latent_variable(data_file, data_dir, tmp_path):
             {"temperature": 0.5},
             "--temperature=0.5: has a meaning for runs of --data=text alone, not --data=im",
         ),
+        ("reconstruct", {"top_k": 5}, "--top_k=5: has a meaning for runs of --data=text alone"),
         ("prior", {"no_unk": True}, "--no_unk=True: has a meaning for runs of --data=text alone"),
         ("prior", {"beam": 3}, "--beam=3: has a meaning for runs of --data=text alone"),
         ("interpolate", {"num_samples": 1}, "--num_samples=1: expected at least 2 images for --mode=interpolate"),

@@ -176,7 +176,7 @@ def test_a_language_model(language_model, files):
 )
 def test_what_makes_no_sense(what, message):
     with pytest.raises(UserError, match=f"^{message}"):
-        Request(**what)
+        Request(**what).check_draws()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from sa_vae_tf.checksums import git_blob
 from sa_vae_tf.data.image_files import GreyImages, read_images
 from sa_vae_tf.data.images import Intensities
 from sa_vae_tf.data.preparation import data_folder, fingerprint, key_shift, prepare
@@ -54,12 +55,13 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
 
     def _read(self, path: str | Path) -> dict[str, GreyImages]:
         images, config = read_images(path), self.builder_config
-        height, width = images["train"].shape[1:3]
-        if (height, width) != (config.height, config.width):
-            raise UserError(
-                f"{path}: images of {height} x {width} pixels, not --image_height={config.height} x "
-                f"--image_width={config.width}; expected --image_height={height} --image_width={width}"
-            )
+        for split, of_split in images.items():
+            height, width = of_split.shape[1:3]
+            if (height, width) != (config.height, config.width):
+                raise UserError(
+                    f"{path}: {split} images of {height} x {width} pixels; expected those of --image_height="
+                    f"{config.height} --image_width={config.width}, of the flags or of the run"
+                )
         return images
 
     def _split_generators(self, dl_manager):
@@ -78,6 +80,8 @@ class OmniglotBurda(ImageFiles):
     BUILDER_CONFIGS = [ImageConfig(name="published", description="28x28.")]
     FILE = "chardata.mat"
     COUNTS = {"train": 24_345, "test": 8_070}
+    # The name of the file's content in the repository it is published in.
+    GIT_BLOB = "016a3536ffe5e1d38e42563a18d7a78bfaf643ec"
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Get https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat and put it into the folder "
         "omniglot_burda of the manual downloads."
@@ -105,6 +109,11 @@ class OmniglotBurda(ImageFiles):
                     f"{path}: has {len(of_split):,} {split} images, that of {self.name} has {self.COUNTS[split]:,}. "
                     f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} Or give a file of your own by --data_file."
                 )
+        if git_blob(path) != self.GIT_BLOB:
+            raise UserError(
+                f"{path}: is not the published file, by its checksum. {self.MANUAL_DOWNLOAD_INSTRUCTIONS} Or give a "
+                "file of your own by --data_file."
+            )
         return images
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from sa_vae_tf.data.mat_files import read_mat
 from sa_vae_tf.data.numpy_files import read_npy, read_npz
+from sa_vae_tf.data.preparation import pngs
 from sa_vae_tf.errors import UserError
 
 # Of the images in a .mat.
@@ -51,8 +52,7 @@ def read_images(path: str | Path) -> dict[str, GreyImages]:
         - a .npy with one array, or a .npz with one array or with `train` and `test`: number of images x height x
           width, and perhaps x 1; no object arrays;
         - a folder of .png files of one size, taken in the order of their names.
-        Intensities are in [0, 1], or bytes of which 255 is 1. An array of bytes that are all zero or one is taken as
-        it is.
+        Intensities are in [0, 1], or bytes of which 255 is 1. Bytes that are all zero or one are taken as they are.
 
     Returns:
       'train' and perhaps 'test'. Those of a .npy are read from disk as they are looked at.
@@ -63,13 +63,19 @@ def read_images(path: str | Path) -> dict[str, GreyImages]:
     path = Path(path)
     readers = {".mat": _read_mat, ".npy": lambda path: {"train": read_npy(path)}, ".npz": _read_npz}
     if path.is_dir():
-        return {"train": GreyImages(_read_folder(path), 255)}
-    if path.suffix.lower() not in readers:
+        arrays = {"train": _read_folder(path)}
+    elif path.suffix.lower() not in readers:
         raise UserError(f"{path}: expected a .mat, .npy or .npz file, or a folder of .png files")
-    if not path.is_file():
+    elif not path.is_file():
         raise UserError(f"{path}: there is no such file")
-    arrays = readers[path.suffix.lower()](path)
-    return {split: _grey(images, f"{path} ({split})") for split, images in arrays.items()}
+    else:
+        arrays = readers[path.suffix.lower()](path)
+    of_bytes = [images for images in arrays.values() if images.dtype == np.uint8 and images.size]
+    largest_byte = 255 if any(images.max() > 1 for images in of_bytes) else 1
+    return {
+        split: _grey(images, f"{path}: {split}" if len(arrays) > 1 else str(path), largest_byte)
+        for split, images in arrays.items()
+    }
 
 
 def _read_mat(path: Path) -> dict[str, np.ndarray]:
@@ -96,7 +102,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
 def _read_folder(path: Path) -> np.ndarray:
     """Returns bytes, [images, height, width, 1]."""
     try:
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".png")
+        files = pngs(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if not files:
@@ -132,7 +138,7 @@ def _read_png(file: Path) -> np.ndarray:
     return image
 
 
-def _grey(images: np.ndarray, where: str) -> GreyImages:
+def _grey(images: np.ndarray, where: str, largest_byte: int) -> GreyImages:
     """Returns images after a look at all of them, or says what is wrong with them."""
     if images.dtype.kind not in "buif":
         raise UserError(f"{where}: values of type {images.dtype}; expected numbers")
@@ -142,7 +148,7 @@ def _grey(images: np.ndarray, where: str) -> GreyImages:
         raise UserError(f"{where}: has shape {_times(images.shape)}; expected number of images x height x width")
     if not len(images):
         raise UserError(f"{where}: has no images")
-    scale = 255 if images.dtype == np.uint8 and images.max() > 1 else 1
+    scale = largest_byte if images.dtype == np.uint8 else 1
     for number, image in enumerate(images):
         if not (image.min() >= 0 and image.max() <= scale):
             wrong = image[~((image >= 0) & (image <= scale))][0]

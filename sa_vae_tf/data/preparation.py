@@ -17,6 +17,8 @@ import requests
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core import shuffle
+from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
+from tensorflow_datasets.core.download.util import DownloadError
 from tensorflow_datasets.core.utils import shard_utils
 
 from sa_vae_tf.data import manifest
@@ -50,17 +52,22 @@ class SourceFile(NamedTuple):
 
 
 def fingerprint(path: str | Path) -> list[SourceFile]:
-    """Returns a file, or those in a folder, as they are now.
+    """Returns a file, or the PNGs in a folder, as they are now.
 
     Raises:
       UserError: if there is no such file or folder.
     """
     try:
-        files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+        files = pngs(path) if Path(path).is_dir() else [Path(path)]
         found = [(str(file.resolve()), file.stat()) for file in files]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     return [SourceFile(name, status.st_size, status.st_mtime_ns) for name, status in found]
+
+
+def pngs(folder: str | Path) -> list[Path]:
+    """Returns the PNGs in a folder in the order of their names."""
+    return sorted(file for file in Path(folder).iterdir() if file.suffix.lower() == ".png" and file.is_file())
 
 
 def prepare(
@@ -91,18 +98,20 @@ def prepare(
             builder = _make(make, folder, corpus)
             if not manifest.exists(builder.data_path):
                 logger.info("Preparing %s in %s", corpus, builder.data_path)
-                # What a process that was killed has left.
-                shutil.rmtree(builder.data_path, ignore_errors=True)
-                builder = _make(make, folder, corpus)
+                # What another program has had TFDS prepare is used as it is.
+                if Path(builder.data_path).exists() and not builder.is_prepared():
+                    shutil.rmtree(builder.data_path, ignore_errors=True)
+                    builder = _make(make, folder, corpus)
                 # TFDS would speak of a download.
                 tfds.disable_progress_bar()
                 with contextlib.redirect_stdout(None), _disk_full_as_os_error(), _little_memory():
                     builder.download_and_prepare()
                 for file in files:
                     if [file] != fingerprint(file.path):
+                        shutil.rmtree(builder.data_path)
                         raise UserError(f"{file.path}: changed while it was read; give the same command again")
                 manifest.write(builder.data_path)
-    except requests.RequestException as error:  # an OSError too
+    except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:  # the first an OSError too
         raise UserError(f"{corpus}: TFDS cannot download it ({type(error).__name__}); expected a network") from None
     except OSError as error:
         if error.errno in DISK_FULL:

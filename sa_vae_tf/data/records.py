@@ -19,7 +19,7 @@ PART = 2**19
 T = TypeVar("T")
 
 
-def parts(numbers: Sequence[int]) -> list[range]:
+def parts(numbers: range | np.ndarray) -> list[range]:
     """Cuts numbers of examples, in ascending order, into ranges of positions, each within one part of the records."""
     if not len(numbers):
         return []
@@ -62,13 +62,13 @@ class Records:
             raise self.damaged(next(filter(self._is_damaged, numbers), numbers[0])) from None
 
     def _read(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        found = {}
+        found: dict[int, dict[str, Any]] = {}
         for part, of_part in itertools.groupby(sorted(numbers), lambda number: number // PART):
             own = list(of_part)
             found.update(zip(own, self._source(part).__getitems__([n - part * PART for n in own]), strict=True))
         return [found[number] for number in numbers]
 
-    def _open(self, part: int) -> Sequence[dict[str, Any]]:
+    def _open(self, part: int) -> Any:
         first = part * PART
         return self._builder.as_data_source(f"{self._split}[{first}:{min(first + PART, len(self))}]")
 

@@ -15,7 +15,8 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.tasks import TASKS
+from sa_vae_tf.training.sources import check_sources
+from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 # Draws under which both posteriors of the amortization gap are compared.
 GAP_DRAWS = 10
@@ -23,7 +24,7 @@ GAP_DRAWS = 10
 
 def evaluate(
     run: RunFolder,
-    split: str = "test",
+    split: str = "",
     svi_steps: int | None = None,
     svi_init: str | None = None,
     iw_samples: int = 500,
@@ -37,7 +38,7 @@ def evaluate(
 
     Args:
       run: folder of the run.
-      split: train, validation or test.
+      split: train, validation or test; empty for test where there is one, else validation.
       svi_steps: refinement steps; None for as many as in training.
       svi_init: 'encoder', 'zero' or 'random'; None for the start used in training.
       iw_samples: samples of the importance-weighted NLL for each example; 0 leaves it out.
@@ -60,7 +61,10 @@ def evaluate(
         raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
     if test_file:
         config = dataclasses.replace(config, test_file=test_file)
-    data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
+    split = split or evaluated_split(config)
+    corpus = task.data(config, (split,), vocabulary_file)
+    check_sources(run, corpus.sources)
+    data = corpus.splits[split].take(max_examples)
     key = tf.constant([seed, 1])
 
     @tf.function(autograph=False, jit_compile=config.compiles, reduce_retracing=True)

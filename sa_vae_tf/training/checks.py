@@ -126,6 +126,11 @@ def _check_image(config: Config) -> None:
     sizes = config.sizes("encoder_channels")
     if not sizes or min(sizes) < 1:
         raise UserError(f"--encoder_channels={config.encoder_channels}: expected positive numbers, as 64,64,64")
+    if size[0] < 2 ** len(sizes) or size[1] < 2 ** len(sizes):
+        raise UserError(
+            f"--encoder_channels={config.encoder_channels}: {len(sizes)} blocks halve images of {size[0]} x {size[1]} "
+            "to nothing; expected fewer numbers"
+        )
     sizes = config.sizes("pixelcnn_kernels")
     if not sizes or any(size % 2 == 0 for size in sizes):
         raise UserError(f"--pixelcnn_kernels={config.pixelcnn_kernels}: expected odd numbers, as 9,7,5,3")

@@ -13,8 +13,15 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder, write_atomically
 
 
-def check_sources(run: RunFolder, sources: Mapping[str, str]) -> None:
-    """Writes down what a run's data was read from, or checks that it is still the same.
+def keep_sources(run: RunFolder, sources: Mapping[str, str]) -> None:
+    """Checks what a run's data was read from, as `check_sources`, and writes it down."""
+    now = check_sources(run, sources)
+    if sources and now != _before(run):
+        write_atomically(_file(run), json.dumps(now, indent=2) + "\n")
+
+
+def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
+    """Checks that what a run's data was read from is still the same, where that was written down.
 
     A file that was written anew with the same content is the same.
 
@@ -22,11 +29,13 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> None:
       run: folder of the run.
       sources: path of a file or folder by split.
 
+    Returns:
+      What is to be written down.
+
     Raises:
       UserError: if one has changed; names it.
     """
-    path = run.path / "sources.json"
-    before = _read(path) if run.is_begun() else {}
+    before = _before(run)
     now = {split: _state(source, before.get(split, {})) for split, source in sources.items()}
     for split, state in now.items():
         if split in before and before[split]["sha256"] != state["sha256"]:
@@ -35,14 +44,19 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> None:
                 f"({before[split]['bytes']:,} bytes then, {state['bytes']:,} now); expected what it was, or another "
                 f"--{run.flag}"
             )
-    if sources and now != before:
-        write_atomically(path, json.dumps(now, indent=2) + "\n")
+    return now
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _file(run: RunFolder) -> Path:
+    return run.path / "sources.json"
+
+
+def _before(run: RunFolder) -> dict[str, Any]:
     """Returns what was written down, nothing if it is missing or damaged: it is a help, not part of the run."""
+    if not run.is_begun():
+        return {}
     try:
-        read = json.loads(path.read_text(encoding="utf-8"))
+        read = json.loads(_file(run).read_text(encoding="utf-8"))
         return read if all({"bytes", "modified_ns", "sha256"} <= state.keys() for state in read.values()) else {}
     except (OSError, ValueError, AttributeError):
         return {}

@@ -27,7 +27,7 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
-from sa_vae_tf.training.sources import check_sources
+from sa_vae_tf.training.sources import keep_sources
 from sa_vae_tf.training.stopping import StopAtSignals
 from sa_vae_tf.training.strategies import make_strategy, worker
 from sa_vae_tf.training.tasks import TASKS
@@ -86,7 +86,7 @@ def _train(
 ) -> None:
     task, writes = TASKS[config.data], not (share and share.number)
     data = task.data(config, ("train", "validation"), None)
-    check_sources(run, data.sources)
+    keep_sources(run, data.sources)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)

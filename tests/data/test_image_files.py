@@ -2,20 +2,15 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from sa_vae_tf.data.image_files import read_images
 from sa_vae_tf.errors import UserError
-from tests.images import bars, write_mat
+from tests.images import bars, write_mat, write_png
 
 # An image that no flip or turn leaves as it is.
 CORNER = np.zeros([28, 28], np.float32)
 CORNER[0, :20] = 1
 CORNER[:10, 0] = 0.5
-
-
-def write_png(path, image: np.ndarray) -> None:
-    path.write_bytes(tf.io.encode_png(image).numpy())
 
 
 def column_major(images: np.ndarray) -> np.ndarray:
@@ -69,12 +64,26 @@ def test_types_of_pixels(images, expected, tmp_path):
     np.testing.assert_array_equal(np.stack(found)[:, 1, 0, 0], np.float32(expected))
 
 
+def test_what_is_one_is_the_same_for_all_arrays_of_a_file(tmp_path):
+    white = np.full([2, 3, 3], 255, np.uint8)
+    np.savez(tmp_path / "some.npz", train=white, test=white // 255)
+    found = read_images(tmp_path / "some.npz")
+    assert (found["train"][0].max(), found["test"][0].max()) == (1, np.float32(1) / 255)
+
+
+def test_black_and_white_pngs(tmp_path):
+    write_png(tmp_path / "a.png", np.eye(4, 5, dtype=np.uint8)[..., None])
+    np.testing.assert_array_equal(read_images(tmp_path)["train"][0], np.eye(4, 5)[..., None])
+
+
 def test_a_folder_of_pngs(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, [3, 4, 5, 1]).astype(np.uint8)
     images[2] = np.eye(4, 5, dtype=np.uint8)[..., None]  # Nearly black, not binary.
     for name, image in zip(("b.png", "a.PNG", "c.png"), images, strict=True):
         write_png(tmp_path / name, image)
     (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / "older.png").mkdir()
     found = read_images(tmp_path)
     assert found.keys() == {"train"}
     np.testing.assert_array_equal(found["train"], images[[1, 0, 2]] / np.float32(255))
@@ -93,9 +102,9 @@ def test_a_folder_of_pngs(tmp_path):
         (
             "one.mat",
             {"data": np.full([784, 2], 2.0), "testdata": np.zeros([784, 2])},
-            r"\(train\): image 0 has a pixel",
+            "one.mat: train: image 0 has a pixel",
         ),
-        ("one.mat", {"data": np.zeros([784, 2]), "testdata": np.zeros([784, 0])}, r"one.mat \(test\): has no images"),
+        ("one.mat", {"data": np.zeros([784, 2]), "testdata": np.zeros([784, 0])}, "one.mat: test: has no images"),
         ("one.npy", np.full([2, 3, 3], 1.5), r"image 0 has a pixel of 1.5; expected 0 to 1, or bytes \(uint8\)"),
         ("one.npy", np.full([2, 3, 3], -0.5), "image 0 has a pixel of -0.5"),
         ("one.npy", np.where(np.arange(8).reshape(2, 2, 2) == 5, np.nan, 0), "image 1 has a pixel of nan"),

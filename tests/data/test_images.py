@@ -6,12 +6,13 @@ import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from sa_vae_tf.checksums import git_blob
 from sa_vae_tf.data import image_corpora, records
 from sa_vae_tf.data.image_corpora import OmniglotBurda, file_images, published_images
 from sa_vae_tf.data.images import ImageSplit, image_splits
 from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.errors import UserError
-from tests.images import bars, write, write_mat
+from tests.images import bars, write, write_mat, write_png
 
 
 def grey(count: int) -> np.ndarray:
@@ -150,10 +151,26 @@ def test_a_file_is_read_when_it_is_new(tmp_path, monkeypatch):
     assert file_images(path, 8, 6, str(tmp_path / "data"))["train"].shape == (3, 8, 6, 1)
 
 
+def test_a_folder_with_more_than_images(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, image in enumerate(bars(3)):
+        write_png(folder / f"{number}.png", (image * 255).astype(np.uint8))
+    (folder / ".ipynb_checkpoints").mkdir()
+    found = file_images(str(folder), 8, 6, str(tmp_path / "data"))
+    # Bytes round a pixel by up to 1 / 255.
+    np.testing.assert_allclose(found["train"][np.arange(3)], bars(3), atol=1 / 255)
+
+
 def test_images_of_another_size(tmp_path):
     path = write(tmp_path)
-    with pytest.raises(UserError, match="images of 8 x 6 pixels, .* expected --image_height=8 --image_width=6"):
+    with pytest.raises(
+        UserError, match="npz: train images of 8 x 6 pixels; expected those of --image_height=6 --image_width=8"
+    ):
         file_images(path, 6, 8, str(tmp_path / "data"))
+    np.savez(tmp_path / "two.npz", train=bars(3), test=bars(3, height=5))
+    with pytest.raises(UserError, match="npz: test images of 5 x 6 pixels"):
+        file_images(str(tmp_path / "two.npz"), 8, 6, str(tmp_path / "data"))
     with pytest.raises(UserError, match="none.npy: cannot be read"):
         file_images(str(tmp_path / "none.npy"), 6, 8, str(tmp_path / "data"))
 
@@ -165,7 +182,9 @@ def chardata(tmp_path, monkeypatch):
     folder = tmp_path / "downloads" / "manual" / "omniglot_burda"
     folder.mkdir(parents=True)
     arrays = {"data": np.eye(784, 5), "testdata": np.zeros([784, 2])}
-    return write_mat(folder / "chardata.mat", arrays)
+    path = write_mat(folder / "chardata.mat", arrays)
+    monkeypatch.setattr(OmniglotBurda, "GIT_BLOB", git_blob(path))
+    return path
 
 
 @pytest.mark.parametrize("manual_dir", [False, True])
@@ -203,6 +222,9 @@ def test_an_omniglot_of_other_images(chardata, tmp_path):
     write_mat(chardata, {"data": np.zeros([784, 4]), "testdata": np.zeros([784, 2])})
     with pytest.raises(UserError, match="has 4 train images, that of omniglot_burda has 5. Get .* by --data_file"):
         published_images("omniglot_burda", str(tmp_path), "")
+    write_mat(chardata, {"data": np.ones([784, 5]), "testdata": np.zeros([784, 2])})
+    with pytest.raises(UserError, match="chardata.mat: is not the published file, by its checksum. Get .* --data_file"):
+        published_images("omniglot_burda", str(tmp_path), "")
 
 
 class Mnist:
@@ -210,6 +232,9 @@ class Mnist:
 
     def __init__(self, folder):
         self.data_path = folder / "mnist"
+
+    def is_prepared(self):
+        return False
 
     def download_and_prepare(self):
         self.data_path.mkdir()

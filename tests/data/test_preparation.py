@@ -21,7 +21,7 @@ class Builder:
         self.error = error
 
     def is_prepared(self):
-        return self.data_path.exists()
+        return (self.data_path / "info").exists()
 
     def download_and_prepare(self):
         if self.error:
@@ -31,6 +31,7 @@ class Builder:
         time.sleep(0.2)
         self.data_path.mkdir()
         (self.data_path / "data").write_text("whole")
+        (self.data_path / "info").write_text("")
 
 
 def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
@@ -78,6 +79,19 @@ def test_what_a_killed_process_left_is_prepared_anew(tmp_path):
     (tmp_path / "prepared" / "data").write_text("hal")
     builder = prepare(Builder, str(tmp_path), "x")
     assert (builder.data_path / "data").read_text() == "whole"
+
+
+def test_what_another_program_prepared_is_kept(tmp_path):
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared" / "info").write_text("")
+    (tmp_path / "prepared" / "data").write_text("theirs")
+
+    class Prepared(Builder):
+        def download_and_prepare(self):
+            assert self.is_prepared()
+
+    builder = prepare(Prepared, str(tmp_path), "x")
+    assert (builder.data_path / "data").read_text() == "theirs"
 
 
 def test_prepared_data_that_is_damaged(tmp_path):

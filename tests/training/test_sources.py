@@ -7,7 +7,7 @@ import pytest
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources
+from sa_vae_tf.training.sources import check_sources, keep_sources
 
 
 @pytest.fixture
@@ -22,29 +22,39 @@ def test_a_file_that_changes(run, tmp_path):
     train = tmp_path / "train.txt"
     train.write_text("a b\n")
     sources = {"train": str(train)}
-    check_sources(run, sources)
+    keep_sources(run, sources)
+    keep_sources(run, sources)
     check_sources(run, sources)
     # Written anew, or touched, it is the same.
     os.utime(train, (1, 1))
-    check_sources(run, sources)
+    keep_sources(run, sources)
     train.write_text("a c\n")
-    with pytest.raises(UserError) as error:
-        check_sources(run, sources)
+    for check in (keep_sources, check_sources):
+        with pytest.raises(UserError) as error:
+            check(run, sources)
     began = f"has changed since the run in --run_dir={run.path} began (4 bytes then, 4 now)"
     assert str(error.value) == f"{train}: {began}; expected what it was, or another --run_dir"
     train.write_text("a b\n")
     check_sources(run, sources)
     # A split that came later.
+    kept = (run.path / "sources.json").read_text()
     check_sources(run, {**sources, "test": str(train)})
+    assert (run.path / "sources.json").read_text() == kept
+    keep_sources(run, {**sources, "test": str(train)})
+    assert (run.path / "sources.json").read_text() != kept
 
 
 def test_a_folder(run, tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for name in "ab":
-        (folder / name).write_bytes(name.encode())
+        (folder / f"{name}.png").write_bytes(name.encode())
+    keep_sources(run, {"train": str(folder)})
+    # What is not read does not count.
+    (folder / ".DS_Store").write_bytes(b"c")
+    (folder / "more.png").mkdir()
     check_sources(run, {"train": str(folder)})
-    (folder / "c").write_bytes(b"c")
+    (folder / "c.png").write_bytes(b"c")
     with pytest.raises(UserError, match="2 bytes then, 3 now"):
         check_sources(run, {"train": str(folder)})
 
@@ -54,7 +64,7 @@ def test_a_list_that_is_damaged_is_made_anew(content, run, tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     sources = {"train": str(tmp_path / "a.npy")}
     (run.path / "sources.json").write_bytes(content)
-    check_sources(run, sources)
+    keep_sources(run, sources)
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(UserError, match="has changed"):
         check_sources(run, sources)
