@@ -99,7 +99,7 @@ def test_one_validation_image_is_too_few(data_dir, tmp_path):
     with pytest.raises(UserError, match="^--input: the run's validation images: one image; expected at least 2 for"):
         draw_grid(run, Request("interpolate"), lambda *of: None)
     np.save(tmp_path / "few.npy", images.bars(8))
-    with pytest.raises(UserError, match="few.npy: has changed since the run"):
+    with pytest.raises(UserError, match="few.npy: holds something else than when the run"):
         draw_grid(run, Request("reconstruct"), lambda *of: None)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,8 @@ from sa_vae_tf.data.images import Intensities
 from sa_vae_tf.data.preparation import data_folder, fingerprint, key_shift, prepare
 from sa_vae_tf.data.records import Records
 from sa_vae_tf.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -58,9 +61,10 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
         for split, of_split in images.items():
             height, width = of_split.shape[1:3]
             if (height, width) != (config.height, config.width):
+                which = f"{split} images" if len(images) > 1 else "images"
                 raise UserError(
-                    f"{path}: {split} images of {height} x {width} pixels; expected those of --image_height="
-                    f"{config.height} --image_width={config.width}, of the flags or of the run"
+                    f"{path}: {which} of {height} x {width} pixels; expected {config.height} x {config.width}, which "
+                    "--image_height and --image_width of training say"
                 )
         return images
 
@@ -193,4 +197,6 @@ def _prepared(
         width=width,
     )
     prepared = prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, path, files)
+    numbers = ", ".join(f"{info.num_examples:,} for {split}" for split, info in prepared.info.splits.items())
+    logger.info("%s: images %s", path, numbers)
     return {split: ImageRecords(Records(prepared, split), height, width) for split in prepared.info.splits}

@@ -40,9 +40,8 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
     for split, state in now.items():
         if split in before and before[split]["sha256"] != state["sha256"]:
             raise UserError(
-                f"{sources[split]}: has changed since the run in --{run.flag}={run.path} began "
-                f"({before[split]['bytes']:,} bytes then, {state['bytes']:,} now); expected what it was, or another "
-                f"--{run.flag}"
+                f"{sources[split]}: holds something else than when the run in --{run.flag}={run.path} began "
+                f"({before[split]['bytes']:,} bytes then, {state['bytes']:,} now); expected what it was, or another run"
             )
     return now
 

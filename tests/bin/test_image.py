@@ -119,7 +119,7 @@ def test_images_without_a_test_split(launcher, data_dir, tmp_path):
     ended = launcher.run(*command, f"--test_file={tmp_path}/others.npy")
     assert ended.status == 2
     assert (
-        f"error: --test_file={tmp_path}/others.npy: train images of 6 x 6 pixels; expected those of --image"
+        f"error: --test_file={tmp_path}/others.npy: images of 6 x 6 pixels; expected 8 x 6, which --image_"
         in ended.stderr
     )
 
@@ -135,7 +135,7 @@ def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
     [
         ({"data_file": "{tmp}/none.npy"}, "{tmp}/none.npy: cannot be read (No such file or directory)"),
         ({"data_file": "{tmp}"}, "{tmp}: there are no .png files in this folder"),
-        ({"image_height": 28}, "images of 8 x 6 pixels, not --image_height=28 x --image_width=6; expected --image_hei"),
+        ({"image_height": 28}, "images of 8 x 6 pixels; expected 28 x 6, which --image_height and --image_width of training say"),
         (
             {"encoder_channels": "4,4,4"},
             "--encoder_channels=4,4,4: 3 blocks halve images of 8 x 6 to nothing; expected fewer numbers",

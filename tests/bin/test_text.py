@@ -170,7 +170,7 @@ def test_a_run_of_another_vocabulary(launcher, files, data_dir, tmp_path):
     (tmp_path / "run" / "flags.txt").write_text("".join(f"{line}\n" for line in runs.arguments(config)))
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert ended.status == 2
-    assert f"{changed}: has changed since the run in --run_dir={tmp_path / 'run'} began" in ended.stderr
+    assert f"{changed}: holds something else than when the run in --run_dir={tmp_path / 'run'} began" in ended.stderr
     # As in a folder of a version that did not keep it.
     (tmp_path / "run" / "sources.json").unlink()
     ended = launcher.run("bin/train.py", *runs.arguments(config))

@@ -165,7 +165,7 @@ def test_a_folder_with_more_than_images(tmp_path):
 def test_images_of_another_size(tmp_path):
     path = write(tmp_path)
     with pytest.raises(
-        UserError, match="npz: train images of 8 x 6 pixels; expected those of --image_height=6 --image_width=8"
+        UserError, match="npz: train images of 8 x 6 pixels; expected 6 x 8, which --image_height and --image_width"
     ):
         file_images(path, 6, 8, str(tmp_path / "data"))
     np.savez(tmp_path / "two.npz", train=bars(3), test=bars(3, height=5))

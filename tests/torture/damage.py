@@ -95,7 +95,7 @@ def _changed(launcher, run: Undisturbed, times: int) -> tuple[int, int]:
     content = source.read_bytes()
 
     def right(ended, config) -> bool:
-        return is_one_line(ended, 2) and f"{source}: has changed since the run" in ended.stderr
+        return is_one_line(ended, 2) and f"{source}: holds something else than when the run" in ended.stderr
 
     # While the run is begun, the file is as it was.
     try:

@@ -32,8 +32,8 @@ def test_a_file_that_changes(run, tmp_path):
     for check in (keep_sources, check_sources):
         with pytest.raises(UserError) as error:
             check(run, sources)
-    began = f"has changed since the run in --run_dir={run.path} began (4 bytes then, 4 now)"
-    assert str(error.value) == f"{train}: {began}; expected what it was, or another --run_dir"
+    began = f"holds something else than when the run in --run_dir={run.path} began (4 bytes then, 4 now)"
+    assert str(error.value) == f"{train}: {began}; expected what it was, or another run"
     train.write_text("a b\n")
     check_sources(run, sources)
     # A split that came later.
@@ -66,7 +66,7 @@ def test_a_list_that_is_damaged_is_made_anew(content, run, tmp_path):
     (run.path / "sources.json").write_bytes(content)
     keep_sources(run, sources)
     np.save(tmp_path / "a.npy", np.ones(3))
-    with pytest.raises(UserError, match="has changed"):
+    with pytest.raises(UserError, match="holds something else"):
         check_sources(run, sources)
 
 
