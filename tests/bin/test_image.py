@@ -135,7 +135,7 @@ def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
     [
         ({"data_file": "{tmp}/none.npy"}, "{tmp}/none.npy: cannot be read (No such file or directory)"),
         ({"data_file": "{tmp}"}, "{tmp}: there are no .png files in this folder"),
-        ({"image_height": 28}, "images of 8 x 6 pixels; expected 28 x 6, which --image_height and --image_width of training say"),
+        ({"image_height": 28}, "images of 8 x 6 pixels; expected 28 x 6, which --image_height and --image_width"),
         (
             {"encoder_channels": "4,4,4"},
             "--encoder_channels=4,4,4: 3 blocks halve images of 8 x 6 to nothing; expected fewer numbers",
