@@ -59,13 +59,14 @@ def read_flag_file(name: str) -> list[str]:
 def _lines(name: str, within: tuple[str, ...], read: list[str]) -> list[str]:
     """Returns the flags of a file that is included by those `within`; `read` are all that were read so far."""
     path = os.path.expanduser(name)
+    text = _text(name, path)  # before its place is looked for, which a name with a null byte has not
     if os.path.realpath(path) in within:
         raise UserError(f"--flagfile={name}: includes itself; {WANTED}")
     read.append(name)
     if len(read) > MAX_FILES:
         raise UserError(f"--flagfile={read[0]}: includes more than {MAX_FILES} files; {WANTED}")
     lines: list[str] = []
-    for line in _text(name, path).split("\n"):
+    for line in text.split("\n"):
         included = _named(line.strip())
         if included is not None:
             lines += _lines(included, (*within, os.path.realpath(path)), read)

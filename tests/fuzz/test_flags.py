@@ -132,17 +132,18 @@ def test_files_that_include_each_other_again_and_again(folder):
     [
         b"--seed=3\n--flagfile={self}\n",
         b"--units=\x1b[31m\n",
+        b"--flagfile=\0\n",
         b"\x80\0\xff",
         b"--svi_steps=" + b"9" * 3000,
         b"--bound_weights=uniform\n--svi_steps=2000000000\n",
     ],
-    ids=["itself", "escape", "bytes", "digits", "weights"],
+    ids=["itself", "escape", "null byte", "bytes", "digits", "weights"],
 )
 def test_the_script_ends_with_one_line(content, launcher, tmp_path):
     path = tmp_path / "some.flags"
     path.write_bytes(content.replace(b"{self}", str(path).encode()))
     before = contents(tmp_path)
     ended = launcher.run("bin/train.py", f"--run_dir={tmp_path}/run", f"--flagfile={path}")
-    assert_refused_by(ended, path, "--svi_steps=")
+    assert_refused_by(ended, path, "--svi_steps=", r"--flagfile=\x00")
     assert contents(tmp_path) == before
     assert not (tmp_path / "run").exists()
