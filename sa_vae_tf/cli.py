@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ DIVERGED = 3
 # By sysexits.h: to try again may help.
 LOST = 75
 INTERRUPTED = 130
+# Of open files. Where it finds too few, TensorFlow may abort the program.
+LEAST_FILES = 64
 
 _STANDARD_ERROR = os.dup(2)
 
@@ -68,6 +71,7 @@ def run(main: Callable[[], None]) -> None:
         try:
             if signal.getsignal(signal.SIGINT) is _interrupted_at_start:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
+            _make_room_for_files()
             main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)
@@ -88,6 +92,14 @@ def run(main: Callable[[], None]) -> None:
             raise
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _make_room_for_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < LEAST_FILES:
+        _fail(f"at most {hard} open files are allowed (ulimit -n); expected {LEAST_FILES}", FAILED)
+    if soft != resource.RLIM_INFINITY and soft < LEAST_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (LEAST_FILES, hard))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -41,11 +41,18 @@ FULL = "the disk is full; what was written before is whole: free some space, giv
 def run(launcher, tmp_path):
     script = tmp_path / "some_script.py"
     script.write_text(SCRIPT)
-    return lambda *arguments: launcher.run(script, *arguments)
+    return lambda *arguments, **options: launcher.run(script, *arguments, **options)
 
 
 def test_done(run):
     assert run("--code=print('result')") == (0, "result\n", "")
+
+
+def test_too_few_open_files(run):
+    ended = run("--code=print('result')", limits={"NOFILE": 20})
+    expected = "some_script.py: error: at most 20 open files are allowed (ulimit -n); expected 64\n"
+    assert ended == (1, "", expected)
+    assert run("--code=print('result')", limits={"NOFILE": 64}).status == 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def rows(launcher: Launcher, whole: list[Undisturbed], chance: random.Random, ti
     for run in whole:
         limits = [{"FSIZE": int(10 ** chance.uniform(2, 5))} for _ in range(times)]
         yield Row(f"disk full, {run.kind}", *_limited(launcher, run, limits, lambda ended: is_one_line(ended, 1, 2)))
-    # A run has up to fifteen files open.
+    # A run has up to fifteen files open; scripts ask for room for more before they begin.
     files = [{"NOFILE": chance.randrange(8, 16)} for _ in range(times)]
     yield Row("too few open files, text", *_limited(launcher, whole[1], files, lambda ended: is_one_line(ended, 1, 2)))
 
