@@ -69,7 +69,11 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
         return images
 
     def _split_generators(self, dl_manager):
-        images = self._read(self._path(dl_manager))
+        path = self._path(dl_manager)
+        images = self._read(path)
+        logger.info(
+            "%s: %s", path, ", ".join(f"{len(of_split):,} {split} images" for split, of_split in images.items())
+        )
         return {split: self._generate_examples(of_split) for split, of_split in images.items()}
 
     def _generate_examples(self, images: GreyImages):
@@ -197,6 +201,4 @@ def _prepared(
         width=width,
     )
     prepared = prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, path, files)
-    numbers = ", ".join(f"{info.num_examples:,} for {split}" for split, info in prepared.info.splits.items())
-    logger.info("%s: images %s", path, numbers)
     return {split: ImageRecords(Records(prepared, split), height, width) for split in prepared.info.splits}
