@@ -215,8 +215,10 @@ def test_wrong_vocabulary(launcher, content, message, files, data_dir, tmp_path)
 def test_a_missing_split(launcher, language_model, files, data_dir, tmp_path):
     without = {name: path for name, path in files.items() if name != "test_file"}
     run = train(corpora.tiny(tmp_path / "run", data_dir, without, method="lm"), verbose=0)
-    ended = launcher.run("bin/evaluate.py", f"--run_dir={run.path}")
+    command = ["bin/evaluate.py", f"--run_dir={run.path}", "--iw_samples=0"]
+    ended = launcher.run(*command, "--split=test")
     assert_one_line(ended, 2, "--test_file: expected a text file, since there is no test split without it; or --spl")
+    assert "validation" in launcher.run(*command).stdout
 
 
 def test_the_run_folder_has_the_vocabulary(language_model):
