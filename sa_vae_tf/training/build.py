@@ -12,7 +12,7 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
-from sa_vae_tf.training.parts import words_at_once
+from sa_vae_tf.training.parts import images_at_once, words_at_once
 from sa_vae_tf.training.replicas import Replicas
 from sa_vae_tf.training.schedules import kl_weight
 from sa_vae_tf.training.tasks import TASKS
@@ -84,12 +84,19 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
         ),
         free_bits=config.free_bits,
         skip_norm=config.skip_norm,
-        words_at_once=_words_at_once(config, vocabulary),
+        entries_at_once=_entries_at_once(config, vocabulary),
         seed=config.seed,
     )
 
 
-def _words_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
-    if vocabulary is None or config.refinement_settings().clip_scope == "batch":
+def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
+    if config.refinement_settings().clip_scope == "batch":
         return 0
-    return config.words_at_once or words_at_once(len(vocabulary))
+    if config.data == "image":
+        pixels = config.image_height * config.image_width
+        layers = len(config.sizes("pixelcnn_kernels"))
+        images = config.images_at_once or images_at_once(pixels, layers, config.pixelcnn_channels)
+        return pixels * min(images, config.batch_size)
+    if vocabulary is not None:
+        return config.words_at_once or words_at_once(len(vocabulary))
+    return 0

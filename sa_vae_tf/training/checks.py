@@ -27,6 +27,7 @@ def check(config: Config) -> None:
     _check_meanings(config)
     _check_shortened(config)
     _check_strategy(config)
+    _check_parts(config)
     {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}[config.data](config)
     for steps in config.steps_by_epoch().values():
         config.path_weights(steps)
@@ -100,6 +101,15 @@ def _check_strategy(config: Config) -> None:
         )
 
 
+def _check_parts(config: Config) -> None:
+    for name in ("words_at_once", "images_at_once"):
+        if getattr(config, name) and config.refinement_settings().clip_scope == "batch":
+            raise UserError(
+                f"--{name}={getattr(config, name)}: --hvp=authors and --svi_clip_scope=batch clip over whole batches; "
+                "expected 0"
+            )
+
+
 def _check_synthetic(config: Config) -> None:
     if config.generator == "oracle" and config.latent_dim != 2:
         raise UserError(f"--latent_dim={config.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
@@ -138,11 +148,6 @@ def _check_image(config: Config) -> None:
 
 def _check_text(config: Config) -> None:
     _check_corpus(config)
-    if config.words_at_once and config.refinement_settings().clip_scope == "batch":
-        raise UserError(
-            f"--words_at_once={config.words_at_once}: --hvp=authors and --svi_clip_scope=batch clip over whole "
-            "batches; expected 0"
-        )
     if not (config.corpus or config.train_file):
         raise UserError("--data=text: expected --train_file, or --corpus for a published one")
     if bool(config.train_file) != bool(config.val_file):

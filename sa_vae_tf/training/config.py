@@ -52,9 +52,13 @@ class Config:
     max_steps: int = _option(0, "Stop after this many steps; 0: after num_epochs.", low=0)
     batch_size: int = _option(50, "Examples in a training step.", low=1)
     words_at_once: int = _option(
-        0, "Words of text, padding included, that a step takes at once; a longer batch is taken in equal parts, whose "
-        "gradients are added. 0: as many as make 2^25 scores of the vocabulary, on a GPU whole batches.", low=0,
-        data="text",
+        0, "Words of text, padding included, that a step gives the decoder at once; a longer batch is taken in equal "
+        "parts, whose gradients are added. 0: as many as make 2^25 scores of the vocabulary, on a GPU whole batches.",
+        low=0, data="text",
+    )  # fmt: skip
+    images_at_once: int = _option(
+        0, "Images that a step gives the decoder at once; a larger batch is taken in equal parts, whose gradients are "
+        "added. 0: as many as have 2^24 arguments of gates, on a GPU whole batches.", low=0, data="image",
     )  # fmt: skip
     eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -71,8 +71,8 @@ class LatentVariableModel(keras.Model):
       kl_weight: function of the step to the KL weight in training.
       free_bits: KL of each latent dimension, in nats, that costs nothing in training.
       skip_norm: a step with a larger gradient is skipped.
-      words_at_once: entries of `x`, [batch, length], that a training step takes at once; a longer batch is taken in
-        equal parts, whose gradients are added. 0 for whole batches.
+      entries_at_once: entries of `x`, [batch, ...], that a training step gives the decoder at once; a larger batch is
+        taken in equal parts, whose gradients are added. 0 for whole batches.
       seed: of the noise in training.
     """
 
@@ -89,14 +89,14 @@ class LatentVariableModel(keras.Model):
         kl_weight: Callable[[tf.Tensor], tf.Tensor] = lambda step: tf.constant(1.0),
         free_bits: float = 0.0,
         skip_norm: float = 1e4,
-        words_at_once: int = 0,
+        entries_at_once: int = 0,
         seed: int = 0,
     ):
         super().__init__(name=method)
         self.encoder, self.decoder, self.method = encoder, decoder, METHODS[method]
         self.latent_dim, self.settings, self.steps, self.svi_init = latent_dim, settings, steps, svi_init
         self.path_weights, self.kl_weight, self.free_bits = path_weights, kl_weight, free_bits
-        self.skip_norm, self.words_at_once, self.seed = skip_norm, words_at_once, seed
+        self.skip_norm, self.entries_at_once, self.seed = skip_norm, entries_at_once, seed
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self.skipped = tf.Variable(0, dtype=tf.int64, trainable=False, name="skipped_steps")
         names = ["loss", "nll_bound"]
@@ -194,47 +194,71 @@ class LatentVariableModel(keras.Model):
           rows, seeds: of `draws`, or some of the rows.
           replica: number of these rows among the parts that a batch is spread in; each has other dropout.
         """
+        with tf.GradientTape() as tape:
+            # Of all rows at once: batch normalisation takes moments over them.
+            initial = self._start(rows) if self.method.latent else None
+        names, decoder = self._names(), self.decoder.trainable_variables
 
         def of_part(part: Mapping[str, tf.Tensor], number: int | tf.Tensor) -> list[tf.Tensor]:
             own = {name: seed + tf.stack([replica, number]) for name, seed in seeds.items()}
-            steps = Draw(tf.transpose(part["steps"], [1, 0, 2]), own["steps"])
-            final = Draw(part["final"], own["final"])
-            objective, gradients = self._learn(part["x"], part["start"], steps, final, own["prepare"])
-            return [*self._figures(objective).values(), *gradients]
+            return self._learn(part, initial, own)
 
-        if not self.words_at_once:
-            return of_part(rows, 0)
-        zeros = [*(tf.zeros([]) for _ in self._names()), *(tf.zeros(v.shape) for v in self.trainable_variables)]
-        return mean_over_parts(of_part, rows, number_of_parts(rows["x"], self.words_at_once), zeros)
+        parts = {**rows, "row": tf.range(tf.shape(rows["x"])[0])}
+        if self.entries_at_once:
+            zeros = [*(tf.zeros([]) for _ in names), *(tf.zeros(v.shape) for v in decoder)]
+            zeros += [tf.zeros_like(part) for part in initial or ()]
+            means = mean_over_parts(of_part, parts, number_of_parts(rows["x"], self.entries_at_once), zeros)
+        else:
+            means = of_part(parts, 0)
+        figures, gradients = means[: len(names)], means[len(names) :]
+        by_variable = {id(variable): gradient for variable, gradient in zip(decoder, gradients, strict=False)}
+        if initial is not None and self.encoder:
+            variables = self.encoder.trainable_variables
+            back = tape.gradient(initial, variables, Posterior(*gradients[len(decoder) :]))
+            for variable, gradient in zip(variables, _dense(back, variables), strict=True):
+                # A weight may be in both models.
+                by_variable[id(variable)] = by_variable.get(id(variable), 0) + gradient
+        return [*figures, *(by_variable[id(variable)] for variable in self.trainable_variables)]
+
+    def _start(self, rows: Mapping[str, tf.Tensor]) -> Posterior:
+        """Returns the posterior that a training step begins with."""
+        return self.initial_posterior(
+            rows["x"], "encoder" if self.encoder else self.svi_init, rows["start"], training=True
+        )
 
     def _learn(
-        self, x: Any, start: tf.Tensor, step_draws: Draw, final_draw: Draw, prepare_seed: tf.Tensor
-    ) -> tuple[Objective, list[tf.Tensor]]:
-        """Returns the method's objective on a batch with all its randomness given, and the gradient of its loss."""
+        self, rows: Mapping[str, tf.Tensor], starts: Posterior | None, seeds: Mapping[str, tf.Tensor]
+    ) -> list[tf.Tensor]:
+        """Returns figures of the method's objective on some rows, and the gradient of its loss.
+
+        Args:
+          rows: with `row`, their numbers among those of `starts`.
+          starts: the initial posterior, parts [rows and others, latent]; None without latent variable.
+          seeds: of the noise.
+
+        Returns:
+          The figures, the gradients to the decoder's variables, and those to the parts of `starts`.
+        """
+        step_draws = Draw(tf.transpose(rows["steps"], [1, 0, 2]), seeds["steps"])
+        final_draw = Draw(rows["final"], seeds["final"])
+        sources = [*self.decoder.trainable_variables, *(starts or ())]
         with tf.GradientTape() as tape:
-            initial = None
-            if self.method.latent:
-                initial = self.initial_posterior(x, "encoder" if self.encoder else self.svi_init, start, training=True)
+            tape.watch(sources[len(self.decoder.trainable_variables) :])
+            initial = Posterior(*(tf.gather(part, rows["row"]) for part in starts)) if starts else None
             bound = self.decoder_bound(self.kl_weight(self.step), training=True)
-            context = x
+            context = rows["x"]
             if self.settings.product == "authors":
                 # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
                 inner = bound
 
                 def bound(posterior, x, draw):
-                    context = self.decoder.prepare(x, training=True, seed=prepare_seed)
+                    context = self.decoder.prepare(x, training=True, seed=seeds["prepare"])
                     return inner(posterior, context, draw)
             else:
-                context = self.decoder.prepare(x, training=True, seed=prepare_seed)
+                context = self.decoder.prepare(rows["x"], training=True, seed=seeds["prepare"])
             local = LocalInference(bound, context, step_draws, final_draw, self.settings, self.path_weights(self.steps))
             objective = self.method.objective(local, initial)
-        variables = self.trainable_variables
-        # A decoder without latent variable may have an empty weight for it, and no gradient.
-        gradients = [
-            tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
-            for variable, gradient in zip(variables, tape.gradient(objective.loss, variables), strict=True)
-        ]
-        return objective, gradients
+        return [*self._figures(objective).values(), *_dense(tape.gradient(objective.loss, sources), sources)]
 
     def _figures(self, objective: Objective) -> dict[str, tf.Tensor]:
         """Returns the means over a batch by name; the bound with KL weight one."""
@@ -306,3 +330,11 @@ class LatentVariableModel(keras.Model):
             self.shown[name].update_state(value)
         results = {name: self.shown[name].result() for name in shown}
         return {**results, "active_units": self.active_units.result()} if self.method.latent else results
+
+
+def _dense(gradients: Sequence, sources: Sequence) -> list[tf.Tensor]:
+    """Returns gradients as tensors, zeros where there is none: a weight may be empty, or not used by a method."""
+    return [
+        tf.zeros_like(source) if gradient is None else tf.convert_to_tensor(gradient)
+        for gradient, source in zip(gradients, sources, strict=True)
+    ]

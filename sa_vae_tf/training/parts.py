@@ -1,4 +1,4 @@
-"""A batch taken in equal parts, so that the memory of a step does not grow with the length of its examples."""
+"""A batch taken in equal parts, so that the memory of a step does not grow with the size of its examples."""
 
 from __future__ import annotations
 
@@ -9,26 +9,39 @@ import tensorflow as tf
 # Of words, over the vocabulary: 128 MiB in float32. A step of SA-VAE holds two of these beside all else that grows with
 # the words.
 SCORES = 2**25
+# Arguments of all gates of a PixelCNN: 64 MiB in float32, of which a step of SA-VAE holds some ten.
+GATES = 2**24
 
 
 def words_at_once(vocabulary: int) -> int:
     """Returns how many words a step takes at once: on a CPU as many as make `SCORES` scores, on a GPU 0, for all."""
-    return 0 if tf.config.get_visible_devices("GPU") else max(1, SCORES // vocabulary)
+    return _on_cpu(SCORES // vocabulary)
+
+
+def images_at_once(pixels: int, layers: int, channels: int) -> int:
+    """Returns how many images a step takes at once: on a CPU as many as make `GATES` arguments, on a GPU 0, for all."""
+    stacks, gate = 2, 2
+    return _on_cpu(GATES // (stacks * gate * pixels * layers * channels))
+
+
+def _on_cpu(number: int) -> int:
+    return 0 if tf.config.get_visible_devices("GPU") else max(1, number)
 
 
 def number_of_parts(x: tf.Tensor, limit: int) -> tf.Tensor:
     """Returns the smallest number of equal parts of a batch that have at most `limit` entries each.
 
     Args:
-      x: [batch, length].
+      x: [batch, ...].
       limit: entries of a part; an example with more is a part of its own.
 
     Returns:
       A scalar that divides the batch.
     """
-    batch, length = tf.unstack(tf.shape(x))
+    batch = tf.shape(x)[0]
+    entries = tf.reduce_prod(tf.shape(x)[1:])
     numbers = tf.range(1, batch + 1)
-    fits = (batch % numbers == 0) & (batch // numbers * length <= limit)
+    fits = (batch % numbers == 0) & (batch // numbers * entries <= limit)
     return tf.reduce_min(tf.where(fits, numbers, batch))
 
 

@@ -225,6 +225,8 @@ def test_lists_of_sizes():
             ({**TEXT, "words_at_once": 9, name: value}, "^--words_at_once=9: .* clip over whole batches; expected 0$")
             for name, value in (("hvp", "authors"), ("svi_clip_scope", "batch"))
         ],
+        ({**IMAGE, "images_at_once": 9, "hvp": "authors"}, "^--images_at_once=9: .* clip over whole batches; expected"),
+        ({"images_at_once": 9}, "^--images_at_once=9: has a meaning for --data=image alone, not --data=synthetic$"),
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
         ({"bound_weights": "ends", "svi_patience": 2}, "^--bound_weights=ends: --svi_patience=2 knows only"),
         ({"replicas": 2}, "^--replicas=2: has a meaning for --strategy=mirrored alone"),

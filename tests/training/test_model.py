@@ -4,12 +4,13 @@ import dataclasses
 import itertools
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from sa_vae_tf.data.pipeline import Split
-from sa_vae_tf.inference import METHODS, PRODUCTS, RefinementSettings
+from sa_vae_tf.inference import METHODS, PRODUCTS, Posterior, RefinementSettings
 from sa_vae_tf.models import LSTMEncoder, SyntheticGenerator
 from sa_vae_tf.training.build import build_model
 from sa_vae_tf.training.model import LatentVariableModel
@@ -91,6 +92,40 @@ def test_every_method_trains(method, product, generator):
     # Each weight is learned, but those of symbols that do not occur.
     for variable, before in zip(model.trainable_variables, learned, strict=True):
         assert np.any(variable.numpy() != before) or not variable.shape.num_elements(), variable.path
+
+
+class Tied(keras.Model):
+    """Encoder and decoder of numbers by the same weight."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight, self.built = weight, True
+
+    def call(self, x, training=False):
+        return Posterior(x * self.weight, tf.zeros_like(x))
+
+    def prepare(self, x, training=False, seed=None):
+        return x
+
+    def negative_log_likelihood(self, z, x, training=False, seed=None):
+        return tf.reduce_sum(tf.square(z * self.weight - x), -1)
+
+
+@pytest.mark.parametrize("at_once", [0, 6])
+def test_a_weight_of_both_models(at_once):
+    weight, x = keras.Variable([0.3, 0.7]), tf.random.stateless_normal([6, 2], [1, 2])
+    model = LatentVariableModel(
+        Tied(weight), Tied(weight), "vae", 2, RefinementSettings(0.1, 0.1), 0, entries_at_once=at_once
+    )
+    model.compile(optimizer=keras.optimizers.SGD(1.0), run_eagerly=True)
+    rows = {"x": x, "index": tf.range(6, dtype=tf.int64)}
+    noise, before = model.draws(rows)[0]["final"], weight.numpy()
+    model.train_step(rows)
+    # Of mean((z w - x)^2) + (mean^2) / 2, where mean = x w, and z = mean + noise.
+    mean = x * before
+    error = (mean + noise) * before - x
+    gradient = np.mean(2 * error * (x * before + mean + noise) + mean * x, 0)
+    np.testing.assert_allclose(before - weight.numpy(), gradient, rtol=1e-5)
 
 
 def test_without_refinement_sa_vae_is_vae():

@@ -10,8 +10,8 @@ from sa_vae_tf.data.vocabulary import SPECIAL, Vocabulary
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.models import SyntheticGenerator
 from sa_vae_tf.training.build import build_model
-from sa_vae_tf.training.parts import mean_over_parts, number_of_parts, words_at_once
-from tests import corpora
+from sa_vae_tf.training.parts import images_at_once, mean_over_parts, number_of_parts, words_at_once
+from tests import corpora, images
 from tests.training.test_model import batch, make
 
 EIGHT = {name: tf.concat([t, t[:2]], 0) for name, t in batch(6).items()}  # 8 examples of 5 words.
@@ -47,9 +47,14 @@ def test_on_a_cpu_words_by_the_size_of_their_scores():
     assert words_at_once(2**26) == 1
 
 
-def step(words_at_once: int, compiled: bool | None = None, **options):
+def test_on_a_cpu_images_by_the_size_of_their_gates():
+    assert images_at_once(pixels=784, layers=12, channels=32) == 13  # 10 of the paper's 50
+    assert images_at_once(pixels=2**22, layers=2, channels=1) == 1
+
+
+def step(entries_at_once: int, compiled: bool | None = None, **options):
     """Returns figures and weights after a step of gradient descent."""
-    model = make(words_at_once=words_at_once, kl_weight=lambda step: tf.constant(0.5), **options)
+    model = make(entries_at_once=entries_at_once, kl_weight=lambda step: tf.constant(0.5), **options)
     model.compile(optimizer="sgd")
     signature = [{"x": tf.TensorSpec([None, 5], tf.int32), "index": tf.TensorSpec([None], tf.int64)}]
     train_step = model.train_step
@@ -88,7 +93,7 @@ def test_parts_have_their_own_dropout():
             seeds.append(tuple(seed.numpy()))
             return super().prepare(x, training, seed)
 
-    make(decoder=Watched(9, 3, 4, 2), words_at_once=10).train_step(EIGHT)
+    make(decoder=Watched(9, 3, 4, 2), entries_at_once=10).train_step(EIGHT)
     assert len(seeds) == len(set(seeds)) == 4
 
 
@@ -117,3 +122,21 @@ def test_text_of_any_length(method, compiled):
         results.append([variable.numpy() for variable in model.trainable_variables])
     for actual, expected in zip(*results, strict=True):
         np.testing.assert_allclose(actual, expected, atol=2e-6)  # Of weights up to 0.5, in float32.
+
+
+@pytest.mark.parametrize(
+    ("method", "compiled"),
+    [("sa_vae", False), *(pytest.param(m, True, marks=pytest.mark.slow) for m in ("lm", "vae_svi", "sa_vae"))],
+)
+def test_images(method, compiled):
+    """Batch normalisation takes its moments over the whole batch."""
+    results = []
+    for at_once in (12, 5):
+        config = images.tiny("", "", "random", method=method, images_at_once=at_once, batch_size=12, optimizer="sgd")
+        model = build_model(config)
+        x = tf.constant(images.bars(12) > 0.5, tf.uint8)
+        train_step = tf.function(model.train_step, autograph=False, jit_compile=compiled)
+        train_step({"x": x, "index": tf.range(12, dtype=tf.int64)})
+        results.append([variable.numpy() for variable in model.weights])
+    for actual, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(actual, expected, atol=2e-6)  # Of weights up to 1, in float32.
