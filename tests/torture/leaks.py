@@ -1,4 +1,4 @@
-"""Resident memory of long runs: 2,000 steps of training, 2,000 calls of an exported scorer."""
+"""Resident memory of long runs: 2,000 steps of training, 2,000 calls of an exported scorer, after as many before them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from tests.launcher import ROOT, Launcher
 from tests.torture.runs_to_disturb import Row, Undisturbed
 
 COUNT = 2000
-SAMPLES = 100
+# What comes before those that count fills caches, compiles, and lets the allocator find its size.
+TOTAL = 2 * COUNT
+SAMPLES = 200
 # MiB in 1,000 steps or calls. Less is what an allocator's rounding does to such a line.
 FLAT = 1.0
 PAGE = 4096 / 2**20
@@ -42,9 +44,9 @@ def rows(launcher: Launcher, whole: list[Undisturbed], folder: Path) -> Iterator
 
 
 def _row(what: str, memory: list[float]) -> Row:
-    """Returns the slope of the second half: the first fills caches and compiles."""
+    """Returns the slope of the second half."""
     half = np.array(memory[len(memory) // 2 :])
-    calls = np.linspace(0, COUNT / 2000, len(half))
+    calls = np.linspace(0, COUNT / 1000, len(half))
     # The median over all pairs: a validation takes some MiB for a moment and gives them back.
     first, second = np.triu_indices(len(half), 1)
     slope = np.median((half[second] - half[first]) / (calls[second] - calls[first]))
@@ -58,14 +60,14 @@ def _long(run: Undisturbed, folder: Path) -> Config:
         data = dict(corpora.write(folder, lines=count))
     elif run.kind == "images":
         data = {"data_file": images.write(folder, count)}
-    return dataclasses.replace(run.again(folder), **data, num_epochs=COUNT, max_steps=COUNT, checkpoint_steps=10)
+    return dataclasses.replace(run.again(folder), **data, num_epochs=TOTAL, max_steps=TOTAL, checkpoint_steps=10)
 
 
 def _training(launcher: Launcher, config: Config) -> list[float]:
     """Returns the resident memory of training, by steps, in MiB."""
     process, found = launcher.start("bin/train.py", *runs.arguments(config)), {}
     statm = Path(f"/proc/{process}/statm")
-    while (step := runs.newest(config.run_dir)) < COUNT:
+    while (step := runs.newest(config.run_dir)) < TOTAL:
         try:
             found[step] = int(statm.read_text().split()[1]) * PAGE
         except (OSError, IndexError):  # It has ended.
@@ -73,7 +75,7 @@ def _training(launcher: Launcher, config: Config) -> list[float]:
         time.sleep(0.05)
     ended = launcher.wait(process)
     assert ended.status == 0, ended.stderr
-    return list(np.interp(np.linspace(0, COUNT, SAMPLES), list(found), list(found.values())))
+    return list(np.interp(np.linspace(0, TOTAL, SAMPLES), list(found), list(found.values())))
 
 
 def score(export: str) -> list[float]:
@@ -81,10 +83,10 @@ def score(export: str) -> list[float]:
     import tensorflow as tf
 
     model, memory, chance = tf.saved_model.load(export), [], np.random.default_rng(1)
-    for call in range(COUNT):
+    for call in range(TOTAL):
         lengths = chance.integers(1, 40, chance.integers(1, 5))
         model.score([" ".join(["the"] * length) for length in lengths], svi_steps=2)
-        if call % (COUNT // SAMPLES) == 0:
+        if call % (TOTAL // SAMPLES) == 0:
             memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * PAGE)
     return memory
 
