@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from sa_vae_tf.kernels.products import Precision, rounded
+
 # Zeros before and after the rows, and before and after the columns.
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 
-def convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:
+def convolve(
+    inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0)), precision: Precision = None
+) -> tf.Tensor:
     """Convolves with stride one.
 
     Args:
       inputs: [batch, height, width, in]; all sizes but the batch are known.
       kernel: [rows, columns, in, out].
       padding: zeros around the inputs, each less than the kernel's size.
+      precision: what the factors of products are rounded to; None for their own.
 
     Returns:
       [batch, height', width', out], where height' is height with its padding, less rows - 1; likewise width'.
@@ -28,14 +33,22 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (
     @tf.custom_gradient
     def run(inputs, kernel):
         def grad(cotangent):
-            return _to_inputs(cotangent, kernel, padding), _to_kernel(inputs, cotangent, padding)
+            return (
+                _to_inputs(cotangent, kernel, padding, precision),
+                _to_kernel(inputs, cotangent, padding, precision),
+            )
 
-        return _forward(inputs, kernel, padding), grad
+        return _forward(inputs, kernel, padding, precision), grad
 
     return run(inputs, kernel)
 
 
-def _to_inputs(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
+def plain_convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:
+    """Computes `convolve` by a plain operation, whose derivatives are TensorFlow's own."""
+    return tf.nn.conv2d(inputs, kernel, 1, [(0, 0), *padding, (0, 0)])
+
+
+def _to_inputs(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:
     """Takes a cotangent of the outputs to the inputs."""
     (top, bottom), (left, right) = padding
     rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
@@ -44,29 +57,36 @@ def _to_inputs(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Te
     @tf.custom_gradient
     def run(outputs, kernel):
         def grad(cotangent):
-            return convolve(cotangent, kernel, padding), _to_kernel(cotangent, outputs, padding)
+            return (
+                convolve(cotangent, kernel, padding, precision),
+                _to_kernel(cotangent, outputs, padding, precision),
+            )
 
         turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        return _forward(outputs, turned, opposite), grad
+        return _forward(outputs, turned, opposite, precision), grad
 
     return run(outputs, kernel)
 
 
-def _to_kernel(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding) -> tf.Tensor:
+def _to_kernel(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:
     """Takes a cotangent of the outputs to the kernel."""
 
     @tf.custom_gradient
     def run(inputs, outputs):
         def grad(cotangent):
-            return _to_inputs(outputs, cotangent, padding), convolve(inputs, cotangent, padding)
+            return (
+                _to_inputs(outputs, cotangent, padding, precision),
+                convolve(inputs, cotangent, padding, precision),
+            )
 
         # Batch and channels change places: the outputs slide over the inputs, and the sum is over examples.
-        result = _forward(tf.transpose(inputs, [3, 1, 2, 0]), tf.transpose(outputs, [1, 2, 0, 3]), padding)
+        result = _forward(tf.transpose(inputs, [3, 1, 2, 0]), tf.transpose(outputs, [1, 2, 0, 3]), padding, precision)
         return tf.transpose(result, [1, 2, 0, 3]), grad
 
     return run(inputs, outputs)
 
 
-def _forward(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
+def _forward(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:
     # Unseen by the tapes, which would keep what its own derivative needs.
-    return tf.nn.conv2d(tf.stop_gradient(inputs), tf.stop_gradient(kernel), 1, [(0, 0), *padding, (0, 0)])
+    factors = (rounded(tf.stop_gradient(factor), precision) for factor in (inputs, kernel))
+    return tf.cast(tf.nn.conv2d(*factors, 1, [(0, 0), *padding, (0, 0)]), inputs.dtype)

@@ -5,22 +5,22 @@ Van den Oord et al. 2016, Conditional image generation with PixelCNN decoders (a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-from sa_vae_tf.kernels.convolution import convolve
-
 ALL = slice(None)
 
 
 class GatedLayer(NamedTuple):
-    """Weights of a layer whose kernels have size 2 * reach + 1, of which only the causal part exists.
+    """A layer whose kernels have size 2 * reach + 1, of which only the causal part exists.
 
     The arguments of the gates have twice as many channels as the layer's maps: one half is gated by the other.
     """
 
+    convolve: Callable[..., tf.Tensor]
     vertical_kernel: keras.Variable  # [reach + 1, 2 * reach + 1, in, 2 * channels], a pixel's own row last
     vertical_bias: keras.Variable
     across_kernel: keras.Variable  # [2 * channels, 2 * channels]
@@ -46,12 +46,12 @@ class GatedLayer(NamedTuple):
           [batch, rows, width, 2 * channels], less the rows above.
         """
         above = 0 if follows else self.reach
-        return convolve(maps, self.vertical_kernel.value[:, :, channels], ((above, 0), (self.reach, self.reach)))
+        return self.convolve(maps, self.vertical_kernel.value[:, :, channels], ((above, 0), (self.reach, self.reach)))
 
     def horizontal(self, maps: tf.Tensor, follows: bool = False, channels: slice = ALL) -> tf.Tensor:
         """Convolves the columns of an image with those to the left, as `vertical` does rows."""
         left = 0 if follows else self.reach
-        return convolve(maps, self.horizontal_kernel.value[:, :, channels], ((0, 0), (left, 0)))
+        return self.convolve(maps, self.horizontal_kernel.value[:, :, channels], ((0, 0), (left, 0)))
 
     def across(self, arguments: tf.Tensor) -> tf.Tensor:
         """Returns what the horizontal stack adds to its arguments for those of the vertical stack."""

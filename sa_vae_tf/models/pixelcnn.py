@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.kernels import KERNELS
 from sa_vae_tf.models.gated_layer import GatedLayer, affine, down, gate, right
 from sa_vae_tf.models.initializers import uniform_stream
 
@@ -55,6 +56,7 @@ class PixelCNNDecoder(keras.Model):
       latent_maps: number of images that z is mapped to.
       shift_every_layer: the vertical stack is moved down by a row in every layer, as in the authors' code. Layer k
         then sees only what is k rows up and more, so the decoder sees less of the rows just above a pixel.
+      kernels: name in `sa_vae_tf.kernels.KERNELS`.
       seed: of the initial weights.
       dtype: float type of the weights.
 
@@ -71,6 +73,7 @@ class PixelCNNDecoder(keras.Model):
         channels: int = 32,
         latent_maps: int = 4,
         shift_every_layer: bool = False,
+        kernels: str = "fused",
         seed: int = 0,
         dtype: str = "float32",
     ):
@@ -95,7 +98,7 @@ class PixelCNNDecoder(keras.Model):
             across = weights(f"{name}_across", (2 * channels, 2 * channels))
             horizontal = weights(f"{name}_horizontal", (1, reach + 1, inputs, 2 * channels))
             output = weights(f"{name}_output", (channels, channels))
-            return GatedLayer(*vertical, *across, *horizontal, *output)
+            return GatedLayer(KERNELS[kernels].convolve, *vertical, *across, *horizontal, *output)
 
         if latent_dim:
             # The authors' variance, 2 / inputs.

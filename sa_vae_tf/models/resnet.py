@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import Posterior, keep_finite
-from sa_vae_tf.kernels.convolution import convolve
+from sa_vae_tf.kernels import KERNELS
 from sa_vae_tf.models.initializers import uniform_stream
 
 
 class Convolution(keras.layers.Conv2D):
-    """A 3x3 convolution that keeps the size: Keras's layer with the quick derivatives of `convolve`."""
+    """A 3x3 convolution that keeps the size: Keras's layer with the quick derivatives of `KERNELS`."""
+
+    def __init__(self, convolve: Callable[..., tf.Tensor], channels: int, **options):
+        super().__init__(channels, 3, **options)
+        self.convolve = convolve
 
     def convolution_op(self, inputs, kernel):
-        return convolve(inputs, tf.convert_to_tensor(kernel), ((1, 1), (1, 1)))
+        return self.convolve(inputs, tf.convert_to_tensor(kernel), ((1, 1), (1, 1)))
 
 
 class ResNetEncoder(keras.Model):
@@ -37,6 +41,7 @@ class ResNetEncoder(keras.Model):
       latent_dim: dimensions of z.
       channels: of each block's convolutions, from the first block to the last.
       synchronized: whether batch normalisation takes the moments over all replicas of a `tf.distribute` strategy.
+      kernels: name in `sa_vae_tf.kernels.KERNELS`.
       seed: of the initial weights.
       dtype: float type of the weights.
 
@@ -51,6 +56,7 @@ class ResNetEncoder(keras.Model):
         latent_dim: int,
         channels: Sequence[int] = (64, 64, 64),
         synchronized: bool = False,
+        kernels: str = "fused",
         seed: int = 0,
         dtype: str = "float32",
     ):
@@ -71,7 +77,7 @@ class ResNetEncoder(keras.Model):
             return layer
 
         def convolution(inputs, outputs, name):
-            layer = Convolution(outputs, 3, **options(9 * inputs, name))
+            layer = Convolution(KERNELS[kernels].convolve, outputs, **options(9 * inputs, name))
             layer.build([None, None, None, inputs])
             return layer
 

@@ -168,8 +168,7 @@ class Config:
     )  # fmt: skip
     kernels: str = _option(
         "fused", "fused: hand-written derivatives; bfloat16: and factors of products rounded to this type; plain: "
-        "TensorFlow's own derivatives, for reference.", choices=tuple(KERNELS),
-        data="text",
+        "TensorFlow's own derivatives, for reference.", choices=tuple(KERNELS), data=("text", "image"),
     )  # fmt: skip
 
     # Method.

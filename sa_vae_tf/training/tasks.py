@@ -238,6 +238,7 @@ def _image_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model
         config.image_width,
         config.latent_dim,
         config.sizes("encoder_channels"),
+        kernels=config.kernels,
         synchronized=config.strategy != "none",
         seed=2 * config.seed,
     )
@@ -252,6 +253,7 @@ def _image_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model
         config.pixelcnn_channels,
         config.pixelcnn_latent_maps,
         config.pixelcnn_shift_every_layer,
+        config.kernels,
         seed=2 * config.seed + 1,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels.convolution import convolve
+from sa_vae_tf.kernels.convolution import convolve, plain_convolve
 from sa_vae_tf.training.build import build_model
 from tests import images
 from tests.kernels.test_kernels import CLOSE, MODES, waves
@@ -69,6 +69,26 @@ def test_batch_may_be_unknown_when_the_graph_is_built():
         autograph=False, func=lambda *inputs: derivatives(convolve, list(inputs), 1), input_signature=signature
     )
     for a, e in zip(graph(inputs, kernel), derivatives(plain, [inputs, kernel], 1), strict=True):
+        np.testing.assert_allclose(a, e, **CLOSE)
+
+
+def test_rounded_factors():
+    """In values and derivatives, those of factors with eight bits; sums are of some fifty products."""
+    inputs = arguments(3, 2)
+    actual = derivatives(lambda *inputs: convolve(*inputs, precision=tf.bfloat16), inputs, 1)
+    expected = derivatives(plain, inputs, 1)
+    for a, e in zip(actual, expected, strict=True):
+        assert a.dtype == e.dtype
+        distance = np.linalg.norm(a - e) / np.linalg.norm(e)
+        assert 1e-4 < distance < 2e-2, distance  # 2^-9 is a rounding's error, and derivatives have several.
+
+
+def test_the_plain_form():
+    inputs = arguments(3, 2)
+    padding = ((2, 0), (0, 1))
+    actual = derivatives(lambda *inputs: plain_convolve(*inputs, padding), inputs, 1)
+    expected = derivatives(lambda *inputs: plain(*inputs, padding), inputs, 1)
+    for a, e in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, e, **CLOSE)
 
 

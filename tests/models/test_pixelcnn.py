@@ -16,6 +16,8 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, negative_elbo, refine
 from sa_vae_tf.models.pixelcnn import PixelCNNDecoder
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
+from sa_vae_tf.training.build import build_model
+from tests import images
 from tests.inference.toy import relative_error
 from tests.models import numpy_lstm
 
@@ -330,3 +332,15 @@ def test_the_size_of_the_paper():
     assert result["losses"] == sorted(result["losses"], reverse=True)  # The second step on the same images is lower.
     assert result["peak_memory"] <= 3.5
     assert result["sampling_seconds"] <= 60
+
+
+def test_the_plain_kernels_give_the_same():
+    """A whole step of training: values, first and second derivatives, encoder and decoder."""
+    steps = []
+    for kernels in ("fused", "plain"):
+        model = build_model(images.tiny("", "", "random", kernels=kernels, optimizer="sgd"))
+        x = tf.constant(images.bars(6) > 0.5, tf.uint8)
+        tf.function(model.train_step, autograph=False)({"x": x, "index": tf.range(6, dtype=tf.int64)})
+        steps.append([variable.numpy() for variable in model.weights])
+    for fused, plain in zip(*steps, strict=True):
+        np.testing.assert_allclose(fused, plain, atol=2e-6)  # Of weights up to 1, in float32.

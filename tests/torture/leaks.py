@@ -1,4 +1,4 @@
-"""Resident memory of long runs: 2,000 steps of training, 2,000 calls of an exported scorer, after as many before them."""
+"""Resident memory of 2,000 steps of training, and of 2,000 calls of an exported scorer, after as many before them."""
 
 from __future__ import annotations
 
