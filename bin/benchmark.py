@@ -10,6 +10,7 @@ from absl import flags
 
 from sa_vae_tf import cli
 from sa_vae_tf.benchmarks import report
+from sa_vae_tf.benchmarks.rounding import benchmark_rounding
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.benchmarks.step import benchmark_parts, benchmark_step
 from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
@@ -22,8 +23,9 @@ CONFIG = flags.DEFINE_enum(
     "Settings of training that are given besides take the place of theirs.",
 )  # fmt: skip
 MEASURE = flags.DEFINE_enum(
-    "measure", "step", ["step", "parts", "sampling", "evaluation"],
-    "A training step; its parts, each alone; texts or images drawn from the prior; the evaluation of a batch.",
+    "measure", "step", ["step", "parts", "sampling", "evaluation", "rounding"],
+    "A training step; its parts, each alone; texts or images drawn from the prior; the evaluation of a batch; what "
+    "--kernels=bfloat16 changes in a step.",
 )  # fmt: skip
 COMPARE = flags.DEFINE_enum(
     "compare", None, ["unrolled"], "Times the same step by TensorFlow's plain double backpropagation too, with "
@@ -67,6 +69,10 @@ def _measure(config):
         if config.method != "sa_vae" or not config.svi_steps:
             raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0")
         return benchmark_parts(config, REPEATS.value)
+    if MEASURE.value == "rounding":
+        if config.kernels == "fused":
+            raise UserError("--measure=rounding: expected --kernels=bfloat16 or plain, to compare with fused")
+        return [benchmark_rounding(config)]
     if MEASURE.value == "sampling":
         if config.data == "synthetic":
             raise UserError("--measure=sampling: expected --config of texts or images")

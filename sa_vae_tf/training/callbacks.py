@@ -128,7 +128,8 @@ class EpochFigures(keras.callbacks.Callback):
         if collapsed and not self.warned:
             self.warned = True
             logger.warning(
-                "the posterior has collapsed: KL %.3f nats, %d active units; the decoder ignores the latent variable",
+                "epoch %d: the posterior has collapsed, KL %.3f nats, %d active units; the decoder does not use z",
+                epoch + 1,
                 logs["val_kl"],
                 logs["val_active_units"],
             )

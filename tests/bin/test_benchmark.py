@@ -46,6 +46,15 @@ def test_settings_of_training_take_the_place_of_the_sizes(measure, launcher):
     assert len(lines) == (5 if measure == "parts" else 1)
 
 
+def test_rounded_factors(launcher):
+    [line] = benchmark(
+        launcher, "--config=small", "--measure=rounding", "--kernels=bfloat16", "--svi_steps=1", "--nojit_compile"
+    )
+    # Factors of eight bits, whose errors in long sums partly cancel.
+    assert 1e-4 < line["gradient_distance"] < 0.1
+    assert 0 < line["loss_distance"] < 1e-2
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps(launcher):
     peaks = {

@@ -129,7 +129,7 @@ def test_a_collapsed_posterior_is_told_once_and_not_during_the_warm_up(tmp_path,
         train([figures], model, epoch=3, logs=collapsed)
         train([figures], model, epoch=4, logs=collapsed)
     [record] = caplog.records
-    assert "the posterior has collapsed: KL 0.090 nats, 0 active units" in record.getMessage()
+    assert "epoch 4: the posterior has collapsed, KL 0.090 nats, 0 active units" in record.getMessage()
 
 
 def test_without_latent_variable_nothing_collapses(tmp_path, caplog):
