@@ -20,7 +20,7 @@ from sa_vae_tf.errors import UserError, one_line
 Line = dict[str, Any]
 
 # Calls that are timed, by size; others as many as the script's default.
-REPEATS = {"medium": 5, "paper": 2, "images": 3}
+REPEATS = {"medium": 3, "paper": 1, "images": 1}
 PLOTTED = ("small", "medium", "paper", "images")
 
 
@@ -33,22 +33,28 @@ def suite() -> list[list[str]]:
             for config in configs.split()
         ]
 
-    finite_difference = "--hvp=finite_difference"
+    finite_difference, graph, rounded = "--hvp=finite_difference", "--nojit_compile", "--kernels=bfloat16"
     return [
         *each("small medium paper images", "--method=vae"),
         *each("small medium paper images", "--svi_steps=5"),
         *each("small medium images", "--svi_steps=10"),
-        *each("small medium paper images synthetic", "--svi_steps=20"),
+        *each("small medium synthetic", "--svi_steps=20"),
         *each("small", "--svi_steps=80"),
-        *each("small medium paper", "--svi_steps=20", finite_difference),
-        *each("images", "--svi_steps=10", finite_difference),
+        *each("small medium", "--svi_steps=20", finite_difference),
+        *each("paper images", "--svi_steps=5", finite_difference),
+        *each("small medium", "--svi_steps=20", graph),
+        *each("paper", "--svi_steps=5", graph),
+        *each("images", "--svi_steps=5", "--jit_compile"),
+        *each("small medium", "--svi_steps=20", graph, rounded),
+        *each("paper images", "--svi_steps=5", graph, rounded),
         *each("small", "--svi_steps=20", "--compare=unrolled"),
         *each("medium images", "--svi_steps=5", "--compare=unrolled"),
+        *each("small medium", "--measure=rounding", "--svi_steps=20", graph, rounded),
+        *each("paper images", "--measure=rounding", "--svi_steps=2", graph, rounded),
         *each("small medium", "--measure=parts", "--svi_steps=20"),
         *each("paper images", "--measure=parts", "--svi_steps=5"),
         *each("medium paper images", "--measure=sampling"),
-        *each("medium images", "--measure=evaluation", "--iw_samples=100"),
-        *each("paper", "--measure=evaluation", "--iw_samples=10"),
+        *each("medium images", "--measure=evaluation", "--iw_samples=10"),
     ]
 
 
@@ -124,6 +130,7 @@ def _key(title: str, key: str, form: str = "{}") -> Column:
 
 
 WHAT = [_key("size", "config"), _key("method", "method"), _key("K", "svi_steps"), _key("products", "hvp")]
+COMPUTED = [_key("kernels", "kernels"), Column("XLA", lambda line: "yes" if line["jit_compile"] else "no")]
 SECONDS, MEMORY = _key("seconds", "median_s", "{:.4g}"), _key("peak GiB", "peak_gib", "{:.2f}")
 LEAST = _key("bytes alone, s", "traffic_s", "{:.3g}")
 
@@ -137,11 +144,17 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     def least(line: Line) -> str:
         return f"{line['gflops'] * line['median_s'] / line['peak_gflops']:.3g}"
 
-    own = {(line["config"], line["svi_steps"]): line["median_s"] for line in of("step") if _is_exact(line)}
+    def beside(kernels: str) -> Callable[[Line], str]:
+        def show(other: Line) -> str:
+            own = [
+                line["median_s"]
+                for line in of("step")
+                if line["method"] == "sa_vae" and line["hvp"] == "exact" and line["kernels"] == kernels
+                and (line["config"], line["svi_steps"]) == (other["config"], other["svi_steps"])
+            ]  # fmt: skip
+            return f"{other['median_s'] / min(own):.2f}" if own else ""
 
-    def beside(line: Line) -> str:
-        seconds = own.get((line["config"], line["svi_steps"]))
-        return f"{line['median_s'] / seconds:.2f}" if seconds else ""
+        return show
 
     sections = [
         "# Benchmarks",
@@ -152,8 +165,8 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
         "the same process; share: of the seconds. Bytes alone: what their results, written once and read once, would "
         "take at the rate at which memory is read and written. Element-wise work is in neither.",
-        _table([*WHAT, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"), Column("products alone, s", least),
-                _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
+        _table([*WHAT, *COMPUTED, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"),
+                Column("products alone, s", least), _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
         "## Beside plain double backpropagation",
         "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels.",
@@ -163,6 +176,11 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "Each compiled alone, for the whole batch.",
         _table([WHAT[0], _key("K", "svi_steps"), _key("part", "part"), SECONDS,
                 _key("products alone, s", "products_s", "{:.3g}"), LEAST], of("parts")),
+        "## Rounded factors",
+        "The gradient of a first step on a random batch, and its loss, beside those in float32: norm of the difference "
+        "over the norm.",
+        _table([WHAT[0], _key("K", "svi_steps"), _key("kernels", "kernels"), _key("gradient", "gradient_distance"),
+                _key("loss", "loss_distance")], of("rounding")),
         "## Samples and evaluation",
         "Samples of a batch from the prior, of the greatest length; evaluation of a batch with K = 20 and so many "
         "samples of the importance-weighted NLL.",
@@ -172,14 +190,20 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     if others:
         sections += [
             "## Other programs",
-            "On the same machine; over this program's seconds with exact products.",
-            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS, Column("times as long", beside)], others),
-        ]
+            "On the same machine, with exact products too; their seconds over this program's, with or without XLA, the "
+            "less.",
+            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS, Column("times as long", beside("fused")),
+                    Column("as with bfloat16", beside("bfloat16"))], others),
+        ]  # fmt: skip
+    if not tf.config.list_physical_devices("GPU"):
+        sections += ["## Not measured", "Nothing was run on a GPU."]
     return "\n\n".join(sections) + "\n"
 
 
-def _is_exact(line: Line) -> bool:
-    return line["method"] == "sa_vae" and line["hvp"] == "exact"
+def _is_default(line: Line) -> bool:
+    """Whether a step is one of SA-VAE as its size has it."""
+    compiled = line["jit_compile"] == (line["config"] != "images")
+    return (line["method"], line["hvp"], line["kernels"]) == ("sa_vae", "exact", "fused") and compiled
 
 
 def _table(columns: list[Column], lines: Iterable[Line]) -> str:
@@ -205,7 +229,8 @@ def _series(config: str, lines: list[Line], others: list[Line]) -> Iterable[tupl
     steps = [line for line in lines if line["config"] == config and line["measure"] == "step"]
     groups: Mapping[str, tuple[str, list[Line]]] = {
         # A VAE is what is left with no refinement step.
-        "exact": ("-o", [line for line in steps if line["method"] == "vae" or _is_exact(line)]),
+        "exact": ("-o", [line for line in steps if line["method"] == "vae" or _is_default(line)]),
+        "factors of bfloat16": ("v", [line for line in steps if line["kernels"] == "bfloat16"]),
         "finite differences": ("s", [line for line in steps if line["hvp"] == "finite_difference"]),
         "plain double backpropagation": (
             "^", [{**line, "median_s": line["unrolled_s"]} for line in steps if "unrolled_s" in line]

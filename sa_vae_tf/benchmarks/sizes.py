@@ -44,6 +44,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "batch_size": 50,
         "optimizer": "adam",
         "learning_rate": 1e-3,
+        "jit_compile": False,  # As in omniglot.flags.
     },
     "synthetic": {"data": "synthetic", "generator": "learned", "batch_size": 50},
 }

@@ -41,6 +41,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "method": config.method,
         "svi_steps": model.steps,
         "hvp": config.hvp,
+        "kernels": config.kernels,
         "jit_compile": config.compiles,
         "median_s": figure(time),
         "peak_gib": figure(memory / 2**30),

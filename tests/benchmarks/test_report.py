@@ -8,7 +8,8 @@ from sa_vae_tf.benchmarks import report
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.errors import UserError
 
-STEP = {"config": "small", "measure": "step", "method": "sa_vae", "svi_steps": 5, "hvp": "exact", "median_s": 0.5,
+STEP = {"config": "small", "measure": "step", "method": "sa_vae", "svi_steps": 5, "hvp": "exact", "kernels": "fused",
+        "jit_compile": True, "median_s": 0.5,
         "peak_gib": 1.0, "gflops": 100.0, "peak_gflops": 200.0, "peak_share": 0.5, "traffic_s": 0.1}  # fmt: skip
 LINES = [
     {**STEP, "method": "vae", "svi_steps": 0, "median_s": 0.125},
@@ -17,6 +18,9 @@ LINES = [
     {**STEP, "unrolled_s": 2.0, "unrolled_gib": 3.0},
     {"config": "small", "measure": "parts", "part": "reverse", "svi_steps": 5, "hvp": "exact", "median_s": 0.3,
      "products_s": 0.2, "traffic_s": 0.05},
+    {**STEP, "kernels": "bfloat16", "jit_compile": False, "median_s": 0.4},
+    {"config": "small", "measure": "rounding", "svi_steps": 5, "kernels": "bfloat16", "gradient_distance": 0.01,
+     "loss_distance": 1e-4},
     {"config": "medium", "measure": "evaluation", "median_s": 1.5, "examples_per_second": 10.0, "peak_gib": 0.7,
      "iw_samples": 100},
 ]  # fmt: skip
@@ -37,11 +41,12 @@ def test_tables_and_plot(tmp_path, monkeypatch, peers):
     assert all(path.stat().st_size for path in written)
     text = written[0].read_text()
     for row in (
-        "| small | sa_vae | 5 | exact | 0.5 | 1.00 | 100 | 0.25 | 0.50 | 0.1 |",
+        "| small | sa_vae | 5 | exact | fused | yes | 0.5 | 1.00 | 100 | 0.25 | 0.50 | 0.1 |",
         "| small | sa_vae | 5 | 0.5 | 2 | 1.00 | 3.00 |",
         "| small | 5 | reverse | 0.3 | 0.2 | 0.05 |",
         "| medium | evaluation | 100 | 1.5 | 10.0 | 0.70 |",
-        "| jax | small | 5 | 1 | 2.00 |",
+        "| small | 5 | bfloat16 | 0.01 | 0.0001 |",
+        "| jax | small | 5 | 1 | 2.00 | 2.50 |",
     ):
         assert row in text.splitlines()
     assert "`a command`" in text
