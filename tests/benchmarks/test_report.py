@@ -53,6 +53,27 @@ def test_tables_and_plot(tmp_path, monkeypatch, peers):
     assert json.loads(written[2].read_text())["lines"] == LINES
 
 
+def test_an_interrupted_report_goes_on(tmp_path, monkeypatch):
+    asked = []
+
+    def measured(arguments):
+        asked.append(arguments)
+        if asked == [["a"], ["b"]]:
+            raise KeyboardInterrupt
+        return LINES if arguments == ["a"] else [{**STEP, "svi_steps": 40}]
+
+    monkeypatch.setattr(report, "suite", lambda: [["a"], ["b"]])
+    monkeypatch.setattr(report, "_measured", measured)
+    with pytest.raises(KeyboardInterrupt):
+        report.write(tmp_path, "a command")
+    with (tmp_path / "docs" / "benchmarks.jsonl").open("a") as file:
+        file.write('{"arguments": "b", "li')  # Killed while it wrote.
+    written = report.write(tmp_path, "a command")
+    assert asked == [["a"], ["b"], ["b"]]
+    assert json.loads(written[2].read_text())["lines"] == [*LINES, {**STEP, "svi_steps": 40}]
+    assert not (tmp_path / "docs" / "benchmarks.jsonl").exists()
+
+
 def test_every_measurement_is_one_the_script_knows():
     for arguments in report.suite():
         assert arguments[0].removeprefix("--config=") in SIZES
