@@ -57,8 +57,9 @@ class Config:
         low=0, data="text",
     )  # fmt: skip
     images_at_once: int = _option(
-        0, "Images that a step gives the decoder at once; a larger batch is taken in equal parts, whose gradients are "
-        "added. 0: as many as have 2^24 arguments of gates, on a GPU whole batches.", low=0, data="image",
+        0, "Images, at most, that a step gives the decoder at once; a larger batch is taken in as few equal parts as "
+        "can be, whose gradients are added. 0: by the decoder's size (10 of 50 at the paper's), on a GPU all.",
+        low=0, data="image",
     )  # fmt: skip
     eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)
@@ -73,7 +74,7 @@ class Config:
     replicas: int = _option(
         0, "Devices of --strategy=mirrored: GPUs, 0 for all; without one, logical devices of the CPU.", low=0
     )
-    jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA.")
+    jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA, which draws other numbers.")
     deterministic: bool = _option(
         False, "Ask for kernels that give the same bits in every run; turns XLA off. On CPU, XLA's do so already."
     )
