@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from sa_vae_tf.analysis.figures import INK, new_panels, save
+from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.errors import UserError, one_line
 
 Line = dict[str, Any]
@@ -39,7 +40,7 @@ def suite() -> list[list[str]]:
         *each("small medium paper images", "--method=vae"),
         *each("small medium paper images", "--svi_steps=5"),
         *each("small medium images", "--svi_steps=10"),
-        *each("small medium synthetic", "--svi_steps=20"),
+        *each("small medium paper images synthetic", "--svi_steps=20"),
         *each("small", "--svi_steps=80"),
         *each("small medium", "--svi_steps=20", finite_difference),
         *each("paper images", "--svi_steps=5", finite_difference),
@@ -62,7 +63,8 @@ def suite() -> list[list[str]]:
 def write(folder: Path, command: str, peers: str = "") -> list[Path]:
     """Measures everything and writes BENCHMARKS.md, and its figures into docs/, under a folder.
 
-    What has been measured is kept until the end, in docs/benchmarks.jsonl: the same command goes on there.
+    What has been measured is kept until the end, in docs/benchmarks.jsonl: the same command goes on there, on the same
+    day and machine.
 
     Args:
       folder: where to.
@@ -75,29 +77,31 @@ def write(folder: Path, command: str, peers: str = "") -> list[Path]:
     others = _read(peers) if peers else []
     (folder / "docs").mkdir(parents=True, exist_ok=True)
     kept = folder / "docs" / "benchmarks.jsonl"
-    measured, lines = _kept(kept), []
+    machine, lines = _machine(), []
+    measured = _kept(kept, machine)
     for arguments in suite():
         name = " ".join(arguments)
         if name not in measured:
             measured[name] = _measured(arguments)
             with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"arguments": name, "lines": measured[name]}) + "\n")
+                file.write(json.dumps({"machine": machine, "arguments": name, "lines": measured[name]}) + "\n")
         lines += measured[name]
         print(json.dumps(lines[-1]), flush=True)
-    text = to_markdown(lines, others, command, _machine())
+    text = to_markdown(lines, others, command, machine)
     plot(lines, others, folder / "docs" / "benchmarks.png")
     (folder / "BENCHMARKS.md").write_text(text, encoding="utf-8")
     kept.unlink(missing_ok=True)
     return [folder / "BENCHMARKS.md", folder / "docs" / "benchmarks.png", folder / "docs" / "benchmarks.json"]
 
 
-def _kept(path: Path) -> dict[str, list[Line]]:
-    """Returns the lines of each measurement that an interrupted report has left, by its arguments."""
+def _kept(path: Path, machine: str) -> dict[str, list[Line]]:
+    """Returns the lines of each measurement that a report, interrupted here and today, has left, by its arguments."""
     measured = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         with contextlib.suppress(ValueError):  # Of a line that was not written to its end.
             found = json.loads(line)
-            measured[found["arguments"]] = found["lines"]
+            if found["machine"] == machine:
+                measured[found["arguments"]] = found["lines"]
     return measured
 
 
@@ -222,8 +226,9 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
 
 def _is_default(line: Line) -> bool:
     """Whether a step is one of SA-VAE as its size has it."""
-    compiled = line["jit_compile"] == (line["config"] != "images")
-    return (line["method"], line["hvp"], line["kernels"]) == ("sa_vae", "exact", "fused") and compiled
+    compiled = SIZES[line["config"]].get("jit_compile", True)
+    kind = line["method"], line["hvp"], line["kernels"], line["jit_compile"]
+    return kind == ("sa_vae", "exact", "fused", compiled)
 
 
 def _table(columns: list[Column], lines: Iterable[Line]) -> str:

@@ -104,8 +104,13 @@ def prepare(
                     builder = _make(make, folder, corpus)
                 # TFDS would speak of a download.
                 tfds.disable_progress_bar()
-                with contextlib.redirect_stdout(None), _disk_full_as_os_error(), _little_memory():
-                    builder.download_and_prepare()
+                try:
+                    with contextlib.redirect_stdout(None), _disk_full_as_os_error(), _little_memory():
+                        builder.download_and_prepare()
+                finally:
+                    # TFDS leaves the folder of a corpus that it could not prepare; one that holds something stays.
+                    with contextlib.suppress(OSError):
+                        Path(builder.data_path).parent.rmdir()
                 for file in files:
                     if [file] != fingerprint(file.path):
                         shutil.rmtree(builder.data_path)

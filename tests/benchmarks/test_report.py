@@ -67,6 +67,7 @@ def test_an_interrupted_report_goes_on(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         report.write(tmp_path, "a command")
     with (tmp_path / "docs" / "benchmarks.jsonl").open("a") as file:
+        file.write(json.dumps({"machine": "another", "arguments": "b", "lines": []}) + "\n")
         file.write('{"arguments": "b", "li')  # Killed while it wrote.
     written = report.write(tmp_path, "a command")
     assert asked == [["a"], ["b"], ["b"]]

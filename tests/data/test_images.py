@@ -173,6 +173,7 @@ def test_images_of_another_size(tmp_path):
         file_images(str(tmp_path / "two.npz"), 8, 6, str(tmp_path / "data"))
     with pytest.raises(UserError, match="none.npy: cannot be read"):
         file_images(str(tmp_path / "none.npy"), 6, 8, str(tmp_path / "data"))
+    assert not list((tmp_path / "data" / "image_files").iterdir())  # Nothing is left of them.
 
 
 @pytest.fixture
