@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH, VOCABULARY_SIZE
 from sa_vae_tf.data.vocabulary import SPECIAL
-from sa_vae_tf.inference import METHODS
+from sa_vae_tf.inference import METHODS, RefinementSettings
+from sa_vae_tf.inference.kept import Keep
 from sa_vae_tf.training.config import Config
 
 FLOAT32 = 4
@@ -52,26 +53,30 @@ class Forward(NamedTuple):
 
 
 # The reverse of a product is one product for each of its factors that needs a derivative. A refinement step goes
-# forward, and back to z alone; its reverse does both again, and the reverse of both.
-LEARNED, REFINEMENT, REVERSE = 3, 2, 6
+# forward, and back to z alone; its reverse is the reverse of both, after both again where nothing of them was kept, and
+# after the first where the small results were.
+LEARNED, REFINEMENT = 3, 2
+REVERSE = {Keep.NOTHING: 6, Keep.SMALL: 5, Keep.ALL: 4}
 
 
-def step_cost(config: Config, steps: int) -> dict[str, Cost]:
+def step_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[str, Cost]:
     """Returns the cost of a training step by its parts, with exact products or finite differences.
 
     Args:
       config: settings; a text is as long as `max_length` allows.
       steps: refinement steps, K; all of them are taken.
+      settings: of the refinement, with the numbers of steps that are kept.
     """
     method, forward = METHODS[config.method], FORWARD[config.data](config)
-    reversed_steps = 0
+    passes = 0
     if config.method == "sa_vae":
-        reversed_steps = steps if config.reverse_steps < 0 else min(steps, config.reverse_steps)
+        first = 0 if config.reverse_steps < 0 else max(0, steps - config.reverse_steps)
+        passes = sum(REVERSE[keep] * max(0, end - max(start, first)) for start, end, keep in settings.segments(steps))
     own_bound = forward.local.times(REFINEMENT if config.method == "vae_svi" else 0)
     return {
         "encoder": forward.encoder.times(LEARNED if method.encoder else 0),
         "refinement": forward.local.times(REFINEMENT * steps),
-        "reverse": forward.local.times(REVERSE * reversed_steps),
+        "reverse": forward.local.times(passes),
         "bound": (forward.once + forward.local).times(LEARNED) + own_bound,
     }
 

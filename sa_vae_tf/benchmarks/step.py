@@ -35,13 +35,14 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     step = _compiled(model.train_step, config)
     time = seconds(lambda: step(batch)["nll_bound"].numpy(), repeats)
     memory = peak_memory()
-    cost = sum(step_cost(config, model.steps).values(), Cost())
+    cost = sum(step_cost(config, model.steps, model.settings).values(), Cost())
     peak = matrix_product_rate()
     figures = {
         "method": config.method,
         "svi_steps": model.steps,
         "hvp": config.hvp,
         "kernels": config.kernels,
+        "kept_steps": [model.settings.keep_everything, model.settings.keep_small],
         "jit_compile": config.compiles,
         "median_s": figure(time),
         "peak_gib": figure(memory / 2**30),
@@ -75,7 +76,7 @@ def benchmark_parts(config: Config, repeats: int) -> list[dict[str, Any]]:
     times = {name: _time(part, config, repeats) for name, part in _parts(model, batch).items()}
     # What is differentiated is computed first.
     times["reverse"] -= times["refinement"]
-    peak, memory, cost = matrix_product_rate(), memory_rate(), step_cost(config, model.steps)
+    peak, memory, cost = matrix_product_rate(), memory_rate(), step_cost(config, model.steps, model.settings)
     return [
         {
             "part": name,

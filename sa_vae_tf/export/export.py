@@ -42,7 +42,8 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
     config = run.read_config()
     _check_exportable(run, config)
     folder = _new_version(export_dir, version)
-    loaded = load_best(run, device="cpu")
+    # No part of the graph is compiled, since sentences are of any length.
+    loaded = load_best(run, device="cpu", kernels="plain" if config.kernels == "plain" else "fused")
     # A server takes no notice of a folder whose name is not a number.
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

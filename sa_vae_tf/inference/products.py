@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from sa_vae_tf.inference.clipping import clip_jointly
+from sa_vae_tf.inference.kept import Results, replaying
 from sa_vae_tf.inference.posterior import Posterior
 
 # The bound of one refinement step as a function of the posterior alone, [batch].
@@ -36,7 +37,12 @@ def bound_and_gradient(local_bound: LocalBound, posterior: Posterior) -> tuple[t
 
 
 def exact(
-    local_bound: LocalBound, posterior: Posterior, vector: Posterior, bound_weight: tf.Tensor, sources: Sequence
+    local_bound: LocalBound,
+    posterior: Posterior,
+    vector: Posterior,
+    bound_weight: tf.Tensor,
+    sources: Sequence,
+    kept: Sequence[Results] = (),
 ) -> list[tf.Tensor]:
     """Differentiates <g, vector> + <bound_weight, bound> by reverse mode over reverse mode.
 
@@ -46,16 +52,15 @@ def exact(
       vector: u, parts [batch, latent].
       bound_weight: [batch] cotangent of the bound itself at this step (footnote 6); zeros when it is not used.
       sources: further tensors and variables that the bound reads.
+      kept: what the bound and its gradient left behind when the step was taken (see `kept`).
 
     Returns:
       The derivative with respect to the mean, the log variance and each of `sources`, in this order.
     """
     with tf.GradientTape() as outer:
         outer.watch([posterior, [s for s in sources if not isinstance(s, tf.Variable)]])
-        with tf.GradientTape(watch_accessed_variables=False) as inner:
-            inner.watch(posterior)
-            value = local_bound(posterior)
-        gradient = inner.gradient(value, posterior)
+        with replaying(kept):
+            value, gradient = bound_and_gradient(local_bound, posterior)
         pairing = tf.add_n([tf.reduce_sum(g * u) for g, u in zip(gradient, vector, strict=True)])
         objective = pairing + tf.reduce_sum(bound_weight * value)
     return dense_gradients(outer, objective, [*posterior, *sources])

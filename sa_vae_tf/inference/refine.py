@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from sa_vae_tf.inference import products
 from sa_vae_tf.inference.bound import Bound
 from sa_vae_tf.inference.clipping import clip_cotangent, clip_gradient, clip_jointly
+from sa_vae_tf.inference.kept import Records, Results, keeping, records
 from sa_vae_tf.inference.posterior import Posterior, keep_finite, keep_finite_cotangent, prior_like
 from sa_vae_tf.inference.settings import RefinementSettings
 
@@ -40,8 +42,9 @@ def refine(
     The derivative of any function of the result reaches `initial`, the float tensors in `context` and the
     trainable variables that `bound` reads. It does not reach tensors that `bound` merely closes over: what
     should be learned through the refinement and does not depend on the posterior belongs in `context`. Of the K
-    steps only the path and its local gradients are kept, each [K, batch, 2 * latent]; all else is computed anew. (So
-    inside `tf.function`; in eager mode TensorFlow records every step as well.)
+    steps only the path and its local gradients are kept, each [K, batch, 2 * latent], and what `settings` allow of
+    what the bound marks as `kept`; all else is computed anew. (So inside `tf.function`; in eager mode TensorFlow
+    records every step as well.)
 
     Args:
       bound: function (posterior, context, draw) -> [batch], deterministic in its arguments; an example's value
@@ -95,7 +98,7 @@ def refine(
             path_cotangent, bounds_cotangent = Posterior(*cotangents[:2]), cotangents[2]
             sources = [*floats, *variables]
             derivatives = _reverse(
-                step_bound, forward, path_cotangent, bounds_cotangent, list(floats), sources, steps, settings
+                step_bound, forward, path_cotangent, bounds_cotangent, list(floats), sources, settings
             )
             inputs = 2 + len(floats)
             # TensorFlow asks for the second part if and only if the bound read variables.
@@ -110,12 +113,27 @@ def refine(
 
 
 class _Forward(NamedTuple):
-    """What the K steps leave: the path, the unclipped gradients and the bounds along it, and the steps taken."""
+    """What the K steps leave.
+
+    Attributes:
+      path, gradients, bounds: the path, and the unclipped gradients and the bounds along it.
+      taken: steps that each example took.
+      segments: from the first step to the last, the steps that keep the same, each with what it kept.
+    """
 
     path: Posterior
     gradients: Posterior
     bounds: tf.Tensor
     taken: tf.Tensor
+    segments: list[_Segment]
+
+
+class _Segment(NamedTuple):
+    """Steps one after the other, the first of them and one after the last, and what they kept."""
+
+    first: int
+    end: int | tf.Tensor
+    kept: Records
 
 
 def _forward(step_bound, initial: Posterior, floats: list, steps, settings: RefinementSettings) -> _Forward:
@@ -133,8 +151,10 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             return local()
         return tf.cond(tf.reduce_any(going), local, lambda: (tf.zeros_like(at.mean[:, 0]), prior_like(at)))
 
-    def body(k, mean, log_variance, mean_velocity, log_variance_velocity, lowest, waited, taken, *records):
-        bound, gradient = compute(k, Posterior(mean, log_variance), waited < patience)
+    def body(first, keep, empty, k, state, arrays):
+        mean, log_variance, mean_velocity, log_variance_velocity, lowest, waited, taken, *lists = state
+        with keeping(keep) as found:
+            bound, gradient = compute(k, Posterior(mean, log_variance), waited < patience)
         # Who has waited long enough goes on waiting, whatever bound another draw finds.
         waited = tf.where((bound < lowest) & (waited < patience), 0, waited + 1)
         lowest, going = tf.minimum(bound, lowest), waited < patience
@@ -146,9 +166,8 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
         velocity = _keep(going, velocity)
         mean = mean + settings.step_size_mean * velocity.mean
         log_variance = keep_finite(log_variance + settings.step_size_log_variance * velocity.log_variance)
-        means, log_variances, mean_gradients, log_variance_gradients, bounds = records
-        return [
-            k + 1,
+        means, log_variances, mean_gradients, log_variance_gradients, bounds = lists
+        new_state = [
             mean,
             log_variance,
             *velocity,
@@ -161,11 +180,11 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             log_variance_gradients.write(k + 1, gradient.log_variance),
             bounds.write(k + 1, tf.where(going, bound, tf.zeros_like(bound))),
         ]
+        return k + 1, new_state, Records(empty.specs, arrays).write(k - first, found).arrays
 
     patience = steps + 1 if settings.patience is None else settings.patience
     nobody = tf.zeros_like(initial.mean[:, 0], tf.int32)
     state = [
-        tf.constant(0),
         *initial,
         tf.zeros_like(initial.mean),
         tf.zeros_like(initial.mean),
@@ -179,13 +198,21 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
         record(steps + 1, shape).write(0, tf.zeros_like(initial.mean)),
         record(steps + 1, shape[:1]).write(0, tf.zeros_like(initial.mean[:, 0])),
     ]
-    # One iteration at a time: parallel ones would hold several steps' activations.
-    *_, taken, means, log_variances, mean_gradients, log_variance_gradients, bounds = tf.while_loop(
-        lambda k, *_: k < steps, body, state, parallel_iterations=1
-    )
+    segments = []
+    for first, end, keep in settings.segments(steps):
+        empty = records(lambda: compute(tf.constant(0), initial, nobody < 1), keep, end - first)
+        # One iteration at a time: parallel ones would hold several steps' activations.
+        _, state, arrays = tf.while_loop(
+            lambda k, *_, end=end: k < end,
+            functools.partial(body, first, keep, empty),
+            (tf.constant(first), state, empty.arrays),
+            parallel_iterations=1,
+        )
+        segments.append(_Segment(first, end, Records(empty.specs, arrays)))
+    *_, taken, means, log_variances, mean_gradients, log_variance_gradients, bounds = state
     path = Posterior(means.stack(), log_variances.stack())
     gradients = Posterior(mean_gradients.stack()[1:], log_variance_gradients.stack()[1:])
-    return _Forward(path, gradients, bounds.stack()[1:], taken)
+    return _Forward(path, gradients, bounds.stack()[1:], taken, segments)
 
 
 def _keep(examples: tf.Tensor, parts: Posterior) -> Posterior:
@@ -200,16 +227,15 @@ def _reverse(
     bounds_cotangent: tf.Tensor,
     floats: list,
     sources: list,
-    steps,
     settings: RefinementSettings,
 ) -> list[tf.Tensor]:
     """Runs Algorithm 1 backwards; returns derivatives to the initial posterior and to each of `sources`."""
-    path, gradients, _, taken = forward
+    path, gradients, _, taken, segments = forward
     final = Posterior(path_cotangent.mean[-1], path_cotangent.log_variance[-1])
     if settings.product != "authors":
         final = clip_cotangent(final, settings.product_clip_norm, settings.clip_scope)
 
-    def body(k, mean, log_variance, mean_velocity, log_variance_velocity, *totals):
+    def body(segment, k, mean, log_variance, mean_velocity, log_variance_velocity, *totals):
         # The cotangent of the posterior after step k gives that of the velocity, then of the posterior before it.
         log_variance = keep_finite_cotangent(path.log_variance[k + 1], log_variance)
         velocity = Posterior(
@@ -220,8 +246,9 @@ def _reverse(
         gradient = Posterior(gradients.mean[k], gradients.log_variance[k])
 
         def differentiate():
+            kept = segment.kept.read(k - segment.first)
             return _through_gradient(
-                step_bound(k, floats), at, gradient, velocity, bounds_cotangent[k], sources, settings
+                step_bound(k, floats), at, gradient, velocity, bounds_cotangent[k], sources, settings, kept
             )
 
         if settings.differentiates_every_step:
@@ -245,13 +272,19 @@ def _reverse(
         ]
 
     state = [
-        tf.convert_to_tensor(steps - 1),
         *final,
         tf.zeros_like(final.mean),
         tf.zeros_like(final.mean),
         *(tf.zeros_like(source) for source in sources),
     ]
-    _, mean, log_variance, _, _, *totals = tf.while_loop(lambda k, *_: k >= 0, body, state, parallel_iterations=1)
+    for segment in reversed(segments):
+        _, *state = tf.while_loop(
+            lambda k, *_, first=segment.first: k >= first,
+            functools.partial(body, segment),
+            [tf.convert_to_tensor(segment.end - 1), *state],
+            parallel_iterations=1,
+        )
+    mean, log_variance, _, _, *totals = state
     return [mean, log_variance, *totals]
 
 
@@ -267,6 +300,7 @@ def _through_gradient(
     bound_weight: tf.Tensor,
     sources: list,
     settings: RefinementSettings,
+    kept: list[Results],
 ) -> tuple[Posterior, list[tf.Tensor]]:
     """Takes the velocity's cotangent through -clip(gradient of the bound), to the posterior and to `sources`."""
     if settings.product == "authors":
@@ -287,7 +321,7 @@ def _through_gradient(
         clipped = clip_gradient(gradient, settings.clip_norm, settings.clip_scope)
     vector = Posterior(*tape.gradient(clipped, gradient, output_gradients=Posterior(*(-v for v in velocity))))
     if settings.product == "exact":
-        mean, log_variance, *parts = products.exact(local_bound, at, vector, bound_weight, sources)
+        mean, log_variance, *parts = products.exact(local_bound, at, vector, bound_weight, sources, kept)
     else:
         mean, log_variance, *parts = products.finite_difference(
             local_bound, at, vector, bound_weight, sources, settings.finite_difference_step

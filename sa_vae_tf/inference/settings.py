@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
+from sa_vae_tf.inference.kept import Keep
 from sa_vae_tf.inference.posterior import Posterior
 
 PRODUCTS = ("exact", "finite_difference", "authors")
@@ -31,6 +33,9 @@ class RefinementSettings:
         for all steps.
       reverse_steps: steps, counted back from an example's last, that are differentiated. The gradients of those before
         count as constants, so that with 0 the derivative goes straight through; None for all, the true derivative.
+      keep_everything: steps, counted back from the last, of which all that the bound marks as `kept` is kept in memory
+        for the reverse pass of an exact product, if the number of steps is known and `patience` is None.
+      keep_small: steps, counted back from the last, of which the small results are kept.
     """
 
     step_size_mean: float = 1.0
@@ -43,6 +48,8 @@ class RefinementSettings:
     finite_difference_step: float | None = None
     patience: int | None = None
     reverse_steps: int | None = None
+    keep_everything: int = 0
+    keep_small: int = 0
 
     def __post_init__(self):
         for name in ("step_size_mean", "step_size_log_variance"):
@@ -53,7 +60,7 @@ class RefinementSettings:
         for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a positive number, or None")
-        for name, low in (("patience", 1), ("reverse_steps", 0)):
+        for name, low in (("patience", 1), ("reverse_steps", 0), ("keep_everything", 0), ("keep_small", 0)):
             if getattr(self, name) is not None and not getattr(self, name) >= low:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a number of at least {low}, or None")
         if self.clip_scope not in SCOPES:
@@ -74,3 +81,16 @@ class RefinementSettings:
     @property
     def differentiates_every_step(self) -> bool:
         return self.patience is None and self.reverse_steps is None
+
+    def segments(self, steps: Any) -> list[tuple[int, Any, Keep]]:
+        """Returns what the steps of a refinement keep: first step, end, and what, of segments none of which is empty.
+
+        Args:
+          steps: their number, an integer or a scalar tensor.
+        """
+        if not isinstance(steps, int) or self.product != "exact" or self.patience is not None:
+            return [(0, steps, Keep.NOTHING)]
+        everything = min(steps, self.keep_everything)
+        some = max(everything, min(steps, self.keep_small))
+        bounds = [(0, steps - some), (steps - some, steps - everything), (steps - everything, steps)]
+        return [(*ends, keep) for ends, keep in zip(bounds, Keep, strict=True) if ends[0] < ends[1]]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from sa_vae_tf.kernels.convolution import convolve, plain_convolve
+from sa_vae_tf.kernels.fusion import compiled
 from sa_vae_tf.kernels.lstm import hidden_states, plain_hidden_states
 from sa_vae_tf.kernels.softmax import plain_word_nll, word_nll
 
@@ -25,13 +26,22 @@ class Kernels(NamedTuple):
     convolve: Callable[..., tf.Tensor]
 
 
-_FUSED = Kernels(hidden_states, word_nll, convolve)
+def _hybrid(precision: tf.DType | None) -> Kernels:
+    return Kernels(
+        functools.partial(hidden_states, precision=precision, fuse=compiled),
+        functools.partial(word_nll, precision=precision),
+        functools.partial(convolve, precision=precision),
+    )
 
-# The fused kernels are right on every device, and the fastest on CPU; on a GPU they have not been timed. Their products
-# may be of factors rounded to eight bits: quicker where the processor knows such products and XLA does not compile.
+
+# The fused kernels are right on every device, and the fastest where XLA compiles the whole step. At large sizes a CPU
+# is quicker at TensorFlow's own products than at XLA's, but not at its recurrences: the hybrid kernels are for a step
+# that is not compiled, and compile the recurrences alone. Products of factors rounded to eight bits are quicker still,
+# where the processor knows them and XLA does not compile. On a GPU none has been timed.
 KERNELS = {
-    "fused": _FUSED,
-    "bfloat16": Kernels(*(functools.partial(kernel, precision=tf.bfloat16) for kernel in _FUSED)),
+    "fused": Kernels(hidden_states, word_nll, convolve),
+    "hybrid": _hybrid(None),
+    "bfloat16": _hybrid(tf.bfloat16),
     "plain": Kernels(plain_hidden_states, plain_word_nll, plain_convolve),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from sa_vae_tf.inference.kept import kept
 from sa_vae_tf.kernels.products import Precision, rounded
 
 # Zeros before and after the rows, and before and after the columns.
@@ -38,7 +39,7 @@ def convolve(
                 _to_kernel(inputs, cotangent, padding, precision),
             )
 
-        return _forward(inputs, kernel, padding, precision), grad
+        return _kept(inputs, kernel, padding, precision), grad
 
     return run(inputs, kernel)
 
@@ -63,7 +64,7 @@ def _to_inputs(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precisio
             )
 
         turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        return _forward(outputs, turned, opposite, precision), grad
+        return _kept(outputs, turned, opposite, precision), grad
 
     return run(outputs, kernel)
 
@@ -84,6 +85,16 @@ def _to_kernel(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding, precisio
         return tf.transpose(result, [1, 2, 0, 3]), grad
 
     return run(inputs, outputs)
+
+
+def _kept(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:
+    """Returns the convolution, which the reverse pass of a refinement step finds again where it is kept."""
+
+    def compute(large: bool):
+        return [], [_forward(inputs, kernel, padding, precision)] if large else []
+
+    _, found = kept(compute)
+    return found[0] if found else compute(True)[1][0]
 
 
 def _forward(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:

@@ -1,10 +1,11 @@
 """The negative log-likelihood of words under a softmax over the vocabulary, with hand-written derivatives.
 
 With D = probabilities - targets, the gradient of a word's NLL to its state is D W^T. It is a residual of the forward
-pass (see `residuals`), and all that a second derivative adds is one product with the kernel W and one pass over D.
+pass (see `residuals`), and all that a second derivative adds is one product with the kernel W and one pass over D. A
+refinement step keeps this gradient and the normalisers for its reverse pass, which computes D anew from them where D
+itself, of size words x vocabulary, is not kept.
 
-Words are taken in blocks. D is kept, in blocks, for the derivatives to the kernel; nothing else of size words x
-vocabulary outlives its block.
+Words are taken in blocks; nothing else of that size outlives its block.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from sa_vae_tf.inference.kept import kept
 from sa_vae_tf.kernels.products import Precision, product, rounded
 from sa_vae_tf.kernels.residuals import with_residuals
 
-# Scores of a block, at most: 16 MiB in float32, several of which a step holds at once.
-BLOCK = 2**22
+# Scores of a block, at most: 128 MiB in float32, two of which a step holds at once. Products of fewer rows are slower,
+# and sums over more blocks are added up more often.
+BLOCK = 2**25
 
 
 def word_nll(
@@ -54,35 +57,56 @@ def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target
 
 def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Tensor, precision: Precision) -> tf.Tensor:
     """Computes `word_nll` for rows [blocks, size, units] and words [blocks, size]; returns [blocks, size]."""
+    size, (units, vocabulary) = rows.shape[1], kernel.shape
     differences: list[tf.TensorArray] = []  # D; of use to the kernel alone, whose second derivative nothing asks for
 
+    def scores(rows, rounded_kernel, bias):
+        return tf.nn.bias_add(product(rows, rounded_kernel, precision), bias)
+
+    def without_targets(probabilities, words):
+        return _subtract_at(probabilities, words, tf.ones_like(probabilities[:, 0]))
+
     def forward(rows, kernel, bias):
-        kernel = rounded(kernel, precision)
+        def compute(large: bool):
+            rounded_kernel = rounded(kernel, precision)
 
-        def block(k, nll, slope, difference):
-            logits = product(rows[k], kernel, precision) + bias
-            of_words, d = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=logits, labels=words[k])
-            return (
-                nll.write(k, of_words),
-                slope.write(k, product(d, kernel, precision, transpose_b=True)),
-                difference.write(k, d),
-            )
+            def block(k, nll, slope, normalizer, *difference):
+                logits = scores(rows[k], rounded_kernel, bias)
+                largest = tf.reduce_max(logits, -1)
+                exponentials = tf.exp(logits - largest[:, None])
+                total = tf.reduce_sum(exponentials, -1)
+                log_total = largest + tf.math.log(total)
+                d = without_targets(exponentials / total[:, None], words[k])
+                return (
+                    nll.write(k, log_total - tf.gather(logits, words[k], batch_dims=1)),
+                    slope.write(k, product(d, rounded_kernel, precision, transpose_b=True)),
+                    normalizer.write(k, log_total),
+                    *(array.write(k, d) for array in difference),
+                )
 
-        size = rows.shape[1]
-        shapes = [size], rows.shape[1:], [size, kernel.shape[1]]
-        nll, slope, difference = _over_blocks(rows, block, [_array(rows, shape) for shape in shapes])
-        differences.append(difference)
-        return nll.stack(), slope.stack()
+            shapes = [[size], [size, units], [size], *([[size, vocabulary]] if large else [])]
+            *small, difference = [*_over_blocks(rows, block, [_array(rows, s) for s in shapes]), None][:4]
+            return [array.stack() for array in small], [difference.stack()] if large else []
+
+        (nll, slope, normalizer), difference = kept(compute)
+        differences[:] = difference
+        return nll, slope, normalizer
 
     def reverse(inputs, nll, residuals, cotangent, residual_cotangents):
-        rows, kernel, _ = inputs
-        [slope], [difference] = residuals, differences
+        rows, kernel, bias = inputs
+        slope, normalizer = residuals
         zeros = [tf.zeros_like(kernel), tf.zeros_like(bias)]
-        kernel = rounded(kernel, precision)
+        kernel, normalizer = rounded(kernel, precision), tf.stop_gradient(normalizer)
+
+        def difference(k):
+            if differences:
+                return differences[0][k]
+            return without_targets(tf.exp(scores(rows[k], kernel, bias) - normalizer[k][:, None]), words[k])
+
         if residual_cotangents is None:
 
             def first(k, to_kernel, to_bias):
-                d, weight = difference.read(k), cotangent[k]
+                d, weight = difference(k), cotangent[k]
                 to_kernel += product(weight[:, None] * rows[k], d, precision, transpose_a=True)
                 return to_kernel, to_bias + tf.linalg.matvec(d, weight, transpose_a=True)
 
@@ -93,21 +117,25 @@ def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Ten
         along = tf.reduce_sum(direction * slope, -1)
 
         def second(k, to_rows, to_kernel, to_bias):
-            d = difference.read(k)
+            d = difference(k)
             change = product(direction[k], kernel, precision)
             weight = cotangent[k] - along[k] - tf.gather(change, words[k], batch_dims=1)
-            places = tf.stack([tf.range(tf.shape(d)[0], dtype=words.dtype), words[k]], -1)
-            curved = tf.tensor_scatter_nd_sub(d * change, places, along[k])
-            to_row = product(curved, kernel, precision, transpose_b=True) + weight[:, None] * slope[k]
+            curved = _subtract_at(d * (change + weight[:, None]), words[k], along[k])
             to_kernel += product(rows[k], curved, precision, transpose_a=True)
-            to_kernel += product(direction[k] + weight[:, None] * rows[k], d, precision, transpose_a=True)
-            to_bias += tf.reduce_sum(curved, 0) + tf.linalg.matvec(d, weight, transpose_a=True)
-            return to_rows.write(k, to_row), to_kernel, to_bias
+            to_kernel += product(direction[k], d, precision, transpose_a=True)
+            to_row = product(curved, kernel, precision, transpose_b=True)
+            return to_rows.write(k, to_row), to_kernel, to_bias + tf.reduce_sum(curved, 0)
 
         to_rows, to_kernel, to_bias = _over_blocks(rows, second, [_array(rows, rows.shape[1:]), *zeros])
         return to_rows.stack(), to_kernel, to_bias
 
     return with_residuals(forward, reverse)(rows, kernel, bias)
+
+
+def _subtract_at(matrix: tf.Tensor, columns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Subtracts a value each from one column of every row."""
+    places = tf.stack([tf.range(tf.size(columns), dtype=columns.dtype), columns], -1)
+    return tf.tensor_scatter_nd_sub(matrix, places, values)
 
 
 def _over_blocks(rows: tf.Tensor, body: Callable, state: Sequence) -> Sequence:

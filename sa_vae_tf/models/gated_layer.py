@@ -46,12 +46,12 @@ class GatedLayer(NamedTuple):
           [batch, rows, width, 2 * channels], less the rows above.
         """
         above = 0 if follows else self.reach
-        return self.convolve(maps, self.vertical_kernel.value[:, :, channels], ((above, 0), (self.reach, self.reach)))
+        return self.convolve(maps, _of(self.vertical_kernel, channels), ((above, 0), (self.reach, self.reach)))
 
     def horizontal(self, maps: tf.Tensor, follows: bool = False, channels: slice = ALL) -> tf.Tensor:
         """Convolves the columns of an image with those to the left, as `vertical` does rows."""
         left = 0 if follows else self.reach
-        return self.convolve(maps, self.horizontal_kernel.value[:, :, channels], ((0, 0), (left, 0)))
+        return self.convolve(maps, _of(self.horizontal_kernel, channels), ((0, 0), (left, 0)))
 
     def across(self, arguments: tf.Tensor) -> tf.Tensor:
         """Returns what the horizontal stack adds to its arguments for those of the vertical stack."""
@@ -60,6 +60,11 @@ class GatedLayer(NamedTuple):
     def output(self, arguments: tf.Tensor) -> tf.Tensor:
         """Returns what the horizontal stack makes of its arguments, [..., channels]."""
         return affine(gate(arguments), self.output_kernel, self.output_bias)
+
+
+def _of(kernel: keras.Variable, channels: slice) -> tf.Tensor:
+    # The derivative of a slice that takes all is a copy.
+    return kernel.value if channels == ALL else kernel.value[:, :, channels]
 
 
 def gate(arguments: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, keep_finite
+from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.kernels import KERNELS
 from sa_vae_tf.models.dropout import dropout, word_dropout
 from sa_vae_tf.models.initializers import uniform_stream
@@ -172,7 +173,7 @@ class LSTMDecoder(keras.Model):
 
         def drop(states, number):
             # Layers do not share their masks.
-            own = seed if seed is None or number == 0 else tf.random.fold_in(seed, number)
+            own = seed if seed is None or number == 0 else tf.random.fold_in(seed, number, alg=GENERATOR)
             return dropout(states, self.dropout_rate, training, own)
 
         states = last_states(self.lstm, self.kernels, projected, shift, hidden, cells, drop)

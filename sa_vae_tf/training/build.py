@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import keras
 import tensorflow as tf
 
+from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.kept_steps import keep_in_memory
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.parts import images_at_once, words_at_once
 from sa_vae_tf.training.replicas import Replicas
@@ -67,7 +70,7 @@ def build_model(
 
 def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) -> LatentVariableModel:
     task, method = TASKS[config.data], METHODS[config.method]
-    return LatentVariableModel(
+    model = LatentVariableModel(
         encoder=task.encoder(config, vocabulary) if method.encoder else None,
         decoder=task.decoder(config, vocabulary),
         method=config.method,
@@ -87,6 +90,10 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
         entries_at_once=_entries_at_once(config, vocabulary),
         seed=config.seed,
     )
+    most = max(config.steps_by_epoch().values())
+    if config.method == "sa_vae" and most:
+        model.settings = keep_in_memory(model, _largest_part(config, vocabulary), most, config.kept_mib * 2**20)
+    return model
 
 
 def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
@@ -100,3 +107,14 @@ def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
     if vocabulary is not None:
         return config.words_at_once or words_at_once(len(vocabulary))
     return 0
+
+
+def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpec:
+    """Returns what the decoder of a training step is given at most, `x` of one part of a batch."""
+    if config.data == "image":
+        example, dtype = [config.image_height, config.image_width, 1], tf.uint8
+    else:
+        example, dtype = [SEQUENCE_LENGTH if vocabulary is None else config.max_length + 2], tf.int32
+    entries = _entries_at_once(config, vocabulary) or config.batch_size * math.prod(example)
+    examples = min(config.batch_size, max(1, entries // math.prod(example)))
+    return tf.TensorSpec([examples, *example], dtype)

@@ -53,13 +53,17 @@ class Config:
     batch_size: int = _option(50, "Examples in a training step.", low=1)
     words_at_once: int = _option(
         0, "Words of text, padding included, that a step gives the decoder at once; a longer batch is taken in equal "
-        "parts, whose gradients are added. 0: as many as make 2^25 scores of the vocabulary, on a GPU whole batches.",
+        "parts, whose gradients are added. 0: as many as make 52 million scores of the vocabulary, on a GPU all.",
         low=0, data="text",
     )  # fmt: skip
     images_at_once: int = _option(
         0, "Images, at most, that a step gives the decoder at once; a larger batch is taken in as few equal parts as "
         "can be, whose gradients are added. 0: by the decoder's size (10 of 50 at the paper's), on a GPU all.",
         low=0, data="image",
+    )  # fmt: skip
+    kept_mib: int = _option(
+        1024, "MiB of results of refinement steps, at most, that stay in memory for the reverse pass of --hvp=exact; "
+        "what does not fit is computed again.", low=0,
     )  # fmt: skip
     eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)
@@ -168,8 +172,10 @@ class Config:
         low=0, data="synthetic",
     )  # fmt: skip
     kernels: str = _option(
-        "fused", "fused: hand-written derivatives; bfloat16: and factors of products rounded to this type; plain: "
-        "TensorFlow's own derivatives, for reference.", choices=tuple(KERNELS), data=("text", "image"),
+        "fused", "fused: hand-written derivatives; hybrid: and XLA compiles the recurrences of a step that it does not "
+        "compile as a whole (--nojit_compile), quicker on a CPU at large sizes; bfloat16: as hybrid, with factors of "
+        "large products rounded to this type; plain: TensorFlow's own derivatives, for reference.",
+        choices=tuple(KERNELS), data=("text", "image"),
     )  # fmt: skip
 
     # Method.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
@@ -26,19 +26,18 @@ class Loaded(NamedTuple):
     vocabulary_file: Path | None
 
 
-def load_best(run: RunFolder, device: str = "") -> Loaded:
+def load_best(run: RunFolder, device: str = "", kernels: str = "") -> Loaded:
     """Loads the model of a run.
 
     Args:
       run: its folder.
-      device: to use in place of the run's own setting, as --device; empty for that.
+      device, kernels: to use in place of the run's own settings of these names; empty for those.
 
     Raises:
       UserError: if there is no run or no checkpoint that can be read.
     """
-    config = run.read_config()
-    if device:
-        config = dataclasses.replace(config, device=device)
+    other: dict[str, Any] = {name: value for name, value in (("device", device), ("kernels", kernels)) if value}
+    config = dataclasses.replace(run.read_config(), **other)
     select_device(config)
     file = run.path / VOCABULARY_FILE
     vocabulary_file = file if file.exists() else None

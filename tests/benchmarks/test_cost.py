@@ -55,13 +55,18 @@ def test_a_pass_forward(name):
 def test_steps_and_products_add_up():
     config = Config(**SIZES["medium"])
 
-    def total(**changes):
+    def total(kept=None, **changes):
         changed = dataclasses.replace(config, **changes)
-        return sum(step_cost(changed, changed.svi_steps).values(), Cost()).flops
+        own = dataclasses.replace(changed.refinement_settings(), **(kept or {}))
+        return sum(step_cost(changed, changed.svi_steps, own).values(), Cost()).flops
 
     local = FORWARD["text"](config).local.flops
     # A step forward costs two passes, and its reverse six.
     assert total(svi_steps=7) - total(svi_steps=6) == 8 * local
     assert total(svi_steps=7, reverse_steps=2) == total(svi_steps=7) - 5 * 6 * local
     assert total(svi_steps=7, method="vae_svi_kl") == total(svi_steps=7, reverse_steps=0)
+    # What was kept is not computed again: the small results spare a pass, all of them two.
+    assert total() - total({"keep_small": 5}) == 5 * local
+    assert total() - total({"keep_small": 5, "keep_everything": 3}) == (2 + 2 * 3) * local
+    assert total({"keep_everything": 3}, reverse_steps=2) == total(reverse_steps=2) - 2 * 2 * local
     assert total(svi_steps=0) == total(svi_steps=0, method="vae")

@@ -1,0 +1,173 @@
+"""The passes of an LSTM over time, forward, in reverse, and the derivative of the latter.
+
+Gates are in Keras's order i, f, c, o. The reverse pass is a linear recurrence in time with three coefficients, which
+depend on the forward pass step by step alone (`_coefficients`); its own derivative is a linear recurrence again, in the
+direction of the forward pass. All are of plain operations that are not meant to be differentiated.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from sa_vae_tf.kernels.scan import scan
+
+
+class Forward(NamedTuple):
+    """Hidden states, cells and gates of all steps, [time, batch, units, units, 4 * units]."""
+
+    states: tf.Tensor
+    cells: tf.Tensor
+    gates: tf.Tensor
+
+
+class Reverse(NamedTuple):
+    """Cotangents of all hidden states and cells, with what later steps add to them, [time, batch, units]."""
+
+    states: tf.Tensor
+    cells: tf.Tensor
+
+
+class Inputs(NamedTuple):
+    """Cotangents of the gates' arguments, [time, batch, 4 * units], of the first hidden state and of the first cell."""
+
+    arguments: tf.Tensor
+    hidden: tf.Tensor
+    cell: tf.Tensor
+
+
+def forward(projected: tf.Tensor, shift: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> Forward:
+    """Runs the LSTM; arguments as for `lstm.hidden_states`."""
+
+    def step(state, inputs):
+        hidden, cell = state
+        gates = _gates(inputs[0] + shift + hidden @ kernel)
+        i, f, c, o = tf.split(gates, 4, -1)
+        cell = f * cell + i * c
+        hidden = o * tf.tanh(cell)
+        return [hidden, cell], [hidden, cell, gates]
+
+    return Forward(*scan(step, [hidden, cell], [projected])[1])
+
+
+def gates_of(projected: tf.Tensor, shift: tf.Tensor, from_states: tf.Tensor) -> tf.Tensor:
+    """Returns the gates of all steps, given what the states before them add to their arguments."""
+    return _gates(projected + shift + from_states)
+
+
+def reverse(
+    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, states: tf.Tensor, *more: tf.Tensor
+) -> Reverse:
+    """Takes cotangents of the hidden states back through time.
+
+    Args:
+      gates, cells: of the forward pass.
+      cell: before the first step.
+      kernel: the recurrent kernel.
+      states: cotangents of the hidden states.
+      more: none, or cotangents of the cells and of the gates' arguments.
+    """
+    # A product with a transposed matrix of few rows is several times slower than with one transposed before.
+    transposed = tf.transpose(kernel)
+
+    def step(carried, inputs):
+        to_gates, to_cell, to_next, state, *added = inputs
+        from_hidden, from_cell = carried
+        hidden = state + from_hidden
+        cell = hidden * to_cell + from_cell
+        cell = cell + added[0] if added else cell
+        arguments = to_gates * tf.concat([cell, cell, cell, hidden], -1)
+        arguments = arguments + added[1] if added else arguments
+        return [arguments @ transposed, cell * to_next], [hidden, cell]
+
+    inputs = [*_coefficients(gates, cells, before(cell, cells)), states, *more]
+    return Reverse(*scan(step, [tf.zeros_like(cell), tf.zeros_like(cell)], inputs, backwards=True)[1])
+
+
+def inputs_of(
+    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, back: Reverse, *more: tf.Tensor
+) -> Inputs:
+    """Takes the result of `reverse` to what the LSTM reads; other arguments as there."""
+    to_gates, _, to_next = _coefficients(gates, cells, before(cell, cells))
+    arguments = to_gates * tf.concat([back.cells, back.cells, back.cells, back.states], -1)
+    arguments = arguments + more[1] if more else arguments
+    return Inputs(arguments, tf.matmul(arguments[0], kernel, transpose_b=True), back.cells[0] * to_next[0])
+
+
+class Second(NamedTuple):
+    """Cotangents of what `reverse` and `inputs_of` read.
+
+    Attributes:
+      gates, cells, cell, states, more_cells, more_arguments: of these arguments; the last two if they were given.
+      hidden_before: [time, batch, units], factor of the kernel's cotangent beside the arguments in `Inputs`.
+    """
+
+    gates: tf.Tensor
+    cells: tf.Tensor
+    cell: tf.Tensor
+    states: tf.Tensor
+    more_cells: tf.Tensor
+    more_arguments: tf.Tensor
+    hidden_before: tf.Tensor
+
+
+def second(
+    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, back: Reverse, cotangents: Inputs
+) -> Second:
+    """Differentiates `reverse` and `inputs_of`, one after the other, in one recurrence forward in time.
+
+    Args:
+      gates, cells, cell, kernel: as for `reverse`.
+      back: its result.
+      cotangents: of the result of `inputs_of`.
+    """
+    with tf.GradientTape() as tape:
+        tape.watch([gates, cells, cell])
+        coefficients = _coefficients(gates, cells, before(cell, cells))
+
+    def step(carried, inputs):
+        to_gates, to_cell, to_next, arguments = inputs
+        hidden, cell = carried
+        arguments = arguments + hidden @ kernel
+        i, f, c, o = tf.split(arguments * to_gates, 4, -1)
+        cell = i + f + c + cell * to_next
+        return [o + cell * to_cell, cell], [arguments, o + cell * to_cell, cell]
+
+    start = [cotangents.hidden, cotangents.cell]
+    inputs = [*coefficients, cotangents.arguments]
+    _, (arguments, states_bar, cells_bar) = scan(step, start, inputs)
+    of_coefficients = [
+        arguments * tf.concat([back.cells, back.cells, back.cells, back.states], -1),
+        cells_bar * back.states,
+        before(cotangents.cell, cells_bar) * back.cells,
+    ]
+    of_gates, of_cells, of_cell = tape.gradient(coefficients, [gates, cells, cell], of_coefficients)
+    hidden_before = before(cotangents.hidden, states_bar)
+    return Second(of_gates, of_cells, of_cell, states_bar, cells_bar, arguments, hidden_before)
+
+
+def to_arguments(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
+    """Takes cotangents of the gates to their arguments."""
+    i, f, c, o = tf.split(gates, 4, -1)
+    return cotangents * tf.concat([i * (1 - i), f * (1 - f), 1 - c * c, o * (1 - o)], -1)
+
+
+def before(first: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
+    """Returns the states before each step, given that before the first."""
+    return tf.concat([first[None], states[:-1]], 0)
+
+
+def _gates(arguments):
+    # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one function for all four gates.
+    units = arguments.shape[-1] // 4
+    scale = tf.constant([0.5] * 2 * units + [1.0] * units + [0.5] * units, arguments.dtype)
+    return tf.tanh(scale * arguments) * scale + (1.0 - scale)
+
+
+def _coefficients(gates, cells, before):
+    """Returns the derivative of each gate's argument, of the cell to the hidden state, and to the next cell."""
+    i, f, c, o = tf.split(gates, 4, -1)
+    tanh_cells = tf.tanh(cells)
+    to_gates = tf.concat([c * i * (1 - i), before * f * (1 - f), i * (1 - c * c), tanh_cells * o * (1 - o)], -1)
+    return to_gates, o * (1 - tanh_cells * tanh_cells), f

@@ -1,0 +1,122 @@
+"""What a refinement step keeps for its reverse pass."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_elbo, refine
+from sa_vae_tf.inference.kept import Keep, keeping, kept, replaying
+from sa_vae_tf.kernels import softmax
+from sa_vae_tf.models import LSTMDecoder
+
+K = 5
+KEPT = {
+    "nothing": {},
+    "small": {"keep_small": K},
+    "everything": {"keep_everything": K},
+    "more than there is": {"keep_everything": 2 * K, "keep_small": 2 * K},
+    "three kinds": {"keep_everything": 2, "keep_small": 4},
+}
+
+
+def test_found_again_in_order():
+    calls = []
+
+    def ask(name):
+        def compute(large):
+            calls.append((name, large))
+            return [f"{name} small"], [f"{name} large"] if large else []
+
+        return kept(compute)
+
+    with keeping(Keep.ALL) as everything:
+        ask("a"), ask("b")
+    with keeping(Keep.SMALL) as small:
+        ask("a")
+    with keeping(Keep.NOTHING) as nothing:
+        ask("a")
+    assert calls == [("a", True), ("b", True), ("a", False), ("a", False)]
+    assert not nothing
+    calls.clear()
+    with replaying(everything):
+        assert ask("a") == (["a small"], ["a large"])
+        assert ask("b") == (["b small"], ["b large"])
+        assert not calls
+        # The second derivative asks for more than the first did.
+        assert ask("c") == (["c small"], ["c large"])
+    with replaying(small):
+        assert ask("a") == (["a small"], [])
+    assert calls == [("c", True)]
+    assert ask("d") == (["d small"], ["d large"])
+
+
+def derivatives(compiled: bool, decoder: LSTMDecoder, **options) -> list[np.ndarray]:
+    """Returns a loss over a path of K steps, and its derivative to the initial posterior and to all weights."""
+    tokens = tf.random.stateless_uniform([4, 14], [1, 2], 1, 30, tf.int32)
+    mean, log_variance = tf.unstack(tf.random.stateless_normal([2, 4, 3], [1, 1], dtype=tf.float64))
+    step_draws, final_draw = draw(Posterior(mean, log_variance), K, tf.constant([3, 4]))
+    settings = RefinementSettings(0.3, 0.3, clip_norm=5.0, **options)
+    bound = negative_elbo(lambda z, c, seed: decoder.negative_log_likelihood(z, c, training=True, seed=seed), 0.7)
+
+    @tf.function(jit_compile=compiled, autograph=False)
+    def run(*initial):
+        with tf.GradientTape() as tape:
+            tape.watch(initial)
+            context = decoder.prepare(tokens, True, tf.constant([5, 6]))
+            refined = refine(bound, Posterior(*initial), context, step_draws, settings)
+            loss = tf.reduce_sum(bound(refined.posterior, context, final_draw)) + 0.3 * tf.reduce_sum(refined.bounds)
+        return [loss, *map(tf.convert_to_tensor, tape.gradient(loss, [*initial, *decoder.trainable_variables]))]
+
+    return [part.numpy() for part in run(mean, log_variance)]
+
+
+def make_decoder(kernels: str) -> LSTMDecoder:
+    decoder = LSTMDecoder(30, 8, 7, 3, layers=2, dropout_rate=0.3, padding=0, kernels=kernels, dtype="float64")
+    for variable in decoder.variables:
+        variable.assign(8 * variable)
+    return decoder
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[np.ndarray]:
+    return derivatives(False, make_decoder("plain"))
+
+
+@pytest.mark.parametrize("block", [2**24, 40])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", KEPT)
+@pytest.mark.parametrize("kernels", ["fused", pytest.param("hybrid", marks=pytest.mark.slow)])
+def test_derivatives_are_those_of_plain_kernels(kernels, name, compiled, block, plain, monkeypatch):
+    monkeypatch.setattr(softmax, "BLOCK", block)  # Whole, or one word at a time.
+    found = derivatives(compiled, make_decoder(kernels), **KEPT[name])
+    for own, other in zip(found, plain, strict=True):
+        # Two orders of summation in float64, through five steps.
+        np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-12 * np.max(np.abs(other)))
+
+
+def test_with_everything_kept_the_reverse_pass_computes_nothing_again(monkeypatch):
+    products = []
+    whole = softmax.product
+    monkeypatch.setattr(softmax, "product", lambda *a, **k: products.append(1) or whole(*a, **k))
+
+    def traced(**options):
+        products.clear()
+        derivatives(False, make_decoder("fused"), **options)
+        return len(products)
+
+    # The scores, for the first derivative and for the second.
+    assert traced(keep_small=K) - traced(keep_everything=K) == 2
+    # Scores and gradient: traced a second time for the shapes of what is kept, and not in reverse.
+    assert traced(keep_everything=K) == traced()
+
+
+def test_segments():
+    settings = RefinementSettings(keep_everything=2, keep_small=4)
+    assert settings.segments(9) == [(0, 5, Keep.NOTHING), (5, 7, Keep.SMALL), (7, 9, Keep.ALL)]
+    assert settings.segments(2) == [(0, 2, Keep.ALL)]
+    for other in ({"product": "finite_difference"}, {"patience": 3}):
+        assert dataclasses.replace(settings, **other).segments(9) == [(0, 9, Keep.NOTHING)]
+    steps = tf.constant(9)
+    assert settings.segments(steps) == [(0, steps, Keep.NOTHING)]
