@@ -18,6 +18,7 @@ import tensorflow as tf
 from sa_vae_tf.analysis.figures import INK, new_panels, save
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.errors import UserError, one_line
+from sa_vae_tf.training.config import Config
 
 Line = dict[str, Any]
 
@@ -35,7 +36,8 @@ def suite() -> list[list[str]]:
             for config in configs.split()
         ]
 
-    finite_difference, graph, rounded = "--hvp=finite_difference", "--nojit_compile", "--kernels=bfloat16"
+    finite_difference, graph, nothing_kept = "--hvp=finite_difference", "--nojit_compile", "--kept_mib=0"
+    hybrid, rounded = "--kernels=hybrid", "--kernels=bfloat16"
     return [
         *each("small medium paper images", "--method=vae"),
         *each("small medium paper images", "--svi_steps=5"),
@@ -44,17 +46,19 @@ def suite() -> list[list[str]]:
         *each("small", "--svi_steps=80"),
         *each("small medium", "--svi_steps=20", finite_difference),
         *each("paper images", "--svi_steps=5", finite_difference),
-        *each("small medium", "--svi_steps=20", graph),
-        *each("paper", "--svi_steps=5", graph),
-        *each("images", "--svi_steps=5", "--jit_compile"),
+        *each("small medium", "--svi_steps=20", nothing_kept),
+        *each("paper images", "--svi_steps=5", nothing_kept),
+        *each("small medium", "--svi_steps=20", graph, hybrid),
+        *each("paper", "--svi_steps=5", "--jit_compile", "--kernels=fused"),
         *each("small medium", "--svi_steps=20", graph, rounded),
         *each("paper images", "--svi_steps=5", graph, rounded),
-        # XLA takes many minutes for more steps.
-        *each("small medium images", "--svi_steps=5", "--compare=unrolled"),
+        *each("paper", "--svi_steps=20", graph, rounded),
+        # Compiled by XLA these take many minutes.
+        *each("small medium images", "--svi_steps=5", graph, "--compare=unrolled"),
         *each("small medium", "--measure=rounding", "--svi_steps=20", graph, rounded),
         *each("paper images", "--measure=rounding", "--svi_steps=2", graph, rounded),
         *each("small medium", "--measure=parts", "--svi_steps=20"),
-        *each("paper images", "--measure=parts", "--svi_steps=5"),
+        *each("paper images", "--measure=parts", "--svi_steps=2"),
         *each("medium paper images", "--measure=sampling"),
         *each("medium images", "--measure=evaluation", "--iw_samples=10"),
     ]
@@ -155,6 +159,7 @@ def _key(title: str, key: str, form: str = "{}") -> Column:
 
 WHAT = [_key("size", "config"), _key("method", "method"), _key("K", "svi_steps"), _key("products", "hvp")]
 COMPUTED = [_key("kernels", "kernels"), Column("XLA", lambda line: "yes" if line["jit_compile"] else "no")]
+KEPT = Column("kept", lambda line: "/".join(map(str, line["kept_steps"])))
 SECONDS, MEMORY = _key("seconds", "median_s", "{:.4g}"), _key("peak GiB", "peak_gib", "{:.2f}")
 LEAST = _key("bytes alone, s", "traffic_s", "{:.3g}")
 
@@ -168,12 +173,12 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     def least(line: Line) -> str:
         return f"{line['gflops'] * line['median_s'] / line['peak_gflops']:.3g}"
 
-    def beside(kernels: str) -> Callable[[Line], str]:
+    def beside(*kernels: str) -> Callable[[Line], str]:
         def show(other: Line) -> str:
             own = [
                 line["median_s"]
                 for line in of("step")
-                if line["method"] == "sa_vae" and line["hvp"] == "exact" and line["kernels"] == kernels
+                if line["method"] == "sa_vae" and line["hvp"] == "exact" and line["kernels"] in kernels
                 and (line["config"], line["svi_steps"]) == (other["config"], other["svi_steps"])
             ]  # fmt: skip
             return f"{other['median_s'] / min(own):.2f}" if own else ""
@@ -187,9 +192,10 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "vocabulary of 1,000, 5,000 and 20,000 (small, medium, paper), the paper's images, the synthetic generator.",
         "## A training step",
         "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
-        "the same process; share: of the seconds. Bytes alone: what their results, written once and read once, would "
+        "the same process; share: of the seconds. What was kept is not computed again and does not count; kept: steps all "
+        "of whose results are, and steps whose small ones are. Bytes alone: what their results, written once and read once, would "
         "take at the rate at which memory is read and written. Element-wise work is in neither.",
-        _table([*WHAT, *COMPUTED, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"),
+        _table([*WHAT, *COMPUTED, KEPT, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"),
                 Column("products alone, s", least), _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
         "## Beside plain double backpropagation",
@@ -216,7 +222,7 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             "## Other programs",
             "On the same machine, with exact products too; their seconds over this program's, with or without XLA, the "
             "less.",
-            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS, Column("times as long", beside("fused")),
+            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS, Column("times as long", beside("fused", "hybrid")),
                     Column("as with bfloat16", beside("bfloat16"))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
@@ -226,9 +232,10 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
 
 def _is_default(line: Line) -> bool:
     """Whether a step is one of SA-VAE as its size has it."""
-    compiled = SIZES[line["config"]].get("jit_compile", True)
-    kind = line["method"], line["hvp"], line["kernels"], line["jit_compile"]
-    return kind == ("sa_vae", "exact", "fused", compiled)
+    size = SIZES[line["config"]]
+    kind = line["method"], line["hvp"], line["kernels"], line["jit_compile"], line["kept_mib"]
+    default = size.get("kernels", "fused"), size.get("jit_compile", True), Config.kept_mib
+    return kind == ("sa_vae", "exact", *default)
 
 
 def _table(columns: list[Column], lines: Iterable[Line]) -> str:

@@ -42,6 +42,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "svi_steps": model.steps,
         "hvp": config.hvp,
         "kernels": config.kernels,
+        "kept_mib": config.kept_mib,
         "kept_steps": [model.settings.keep_everything, model.settings.keep_small],
         "jit_compile": config.compiles,
         "median_s": figure(time),

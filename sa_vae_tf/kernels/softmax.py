@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.kept import kept
+from sa_vae_tf.inference.kept import is_keeping, kept
 from sa_vae_tf.kernels.products import Precision, product, rounded
 from sa_vae_tf.kernels.residuals import with_residuals
 
@@ -58,7 +58,8 @@ def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, target
 def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Tensor, precision: Precision) -> tf.Tensor:
     """Computes `word_nll` for rows [blocks, size, units] and words [blocks, size]; returns [blocks, size]."""
     size, (units, vocabulary) = rows.shape[1], kernel.shape
-    differences: list[tf.TensorArray] = []  # D; of use to the kernel alone, whose second derivative nothing asks for
+    # D, an entry a block. Of the derivatives that are asked for none is to it.
+    differences: list[tf.TensorArray | tf.Tensor] = []
 
     def scores(rows, rounded_kernel, bias):
         return tf.nn.bias_add(product(rows, rounded_kernel, precision), bias)
@@ -86,10 +87,15 @@ def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Ten
 
             shapes = [[size], [size, units], [size], *([[size, vocabulary]] if large else [])]
             *small, difference = [*_over_blocks(rows, block, [_array(rows, s) for s in shapes]), None][:4]
-            return [array.stack() for array in small], [difference.stack()] if large else []
+            small = [array.stack() for array in small]
+            if large and not is_keeping():
+                # Stacked it would be there twice.
+                differences.append(difference)
+                return small, []
+            return small, [difference.stack()] if large else []
 
-        (nll, slope, normalizer), difference = kept(compute)
-        differences[:] = difference
+        (nll, slope, normalizer), found = kept(compute)
+        differences.extend(found)
         return nll, slope, normalizer
 
     def reverse(inputs, nll, residuals, cotangent, residual_cotangents):
@@ -100,7 +106,8 @@ def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Ten
 
         def difference(k):
             if differences:
-                return differences[0][k]
+                found = differences[0]
+                return found.read(k) if isinstance(found, tf.TensorArray) else found[k]
             return without_targets(tf.exp(scores(rows[k], kernel, bias) - normalizer[k][:, None]), words[k])
 
         if residual_cotangents is None:

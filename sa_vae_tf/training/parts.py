@@ -38,6 +38,8 @@ def number_of_parts(x: tf.Tensor, limit: int) -> tf.Tensor:
     Returns:
       A scalar that divides the batch.
     """
+    if x.shape.is_fully_defined() and x.shape.num_elements() <= limit:
+        return tf.constant(1)
     batch = tf.shape(x)[0]
     entries = tf.reduce_prod(tf.shape(x)[1:])
     numbers = tf.range(1, batch + 1)
@@ -59,6 +61,8 @@ def mean_over_parts(
       parts: scalar that divides the batch.
       zeros: of the shapes and types that the function returns.
     """
+    if tf.get_static_value(parts) == 1:
+        return function(inputs, 0)
     split = {
         name: tf.reshape(t, tf.concat([[parts, tf.shape(t)[0] // parts], tf.shape(t)[1:]], 0))
         for name, t in inputs.items()
