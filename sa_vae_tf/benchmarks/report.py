@@ -192,9 +192,9 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "vocabulary of 1,000, 5,000 and 20,000 (small, medium, paper), the paper's images, the synthetic generator.",
         "## A training step",
         "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
-        "the same process; share: of the seconds. What was kept is not computed again and does not count; kept: steps all "
-        "of whose results are, and steps whose small ones are. Bytes alone: what their results, written once and read once, would "
-        "take at the rate at which memory is read and written. Element-wise work is in neither.",
+        "the same process; share: of the seconds. What was kept is not computed again and does not count; kept: steps "
+        "all of whose results are, and steps whose small ones are. Bytes alone: what their results, written once and "
+        "read once, would take at the rate at which memory is read and written. Element-wise work is in neither.",
         _table([*WHAT, *COMPUTED, KEPT, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"),
                 Column("products alone, s", least), _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
@@ -222,8 +222,8 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             "## Other programs",
             "On the same machine, with exact products too; their seconds over this program's, with or without XLA, the "
             "less.",
-            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS, Column("times as long", beside("fused", "hybrid")),
-                    Column("as with bfloat16", beside("bfloat16"))], others),
+            _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
+                    Column("times as long", beside("fused", "hybrid")), Column("as with bfloat16", beside("bfloat16"))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         sections += ["## Not measured", "Nothing was run on a GPU."]
