@@ -223,7 +223,8 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             "On the same machine, with exact products too; their seconds over this program's, with or without XLA, the "
             "less.",
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
-                    Column("times as long", beside("fused", "hybrid")), Column("as with bfloat16", beside("bfloat16"))], others),
+                    Column("times as long", beside("fused", "hybrid")),
+                    Column("as with bfloat16", beside("bfloat16"))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         sections += ["## Not measured", "Nothing was run on a GPU."]

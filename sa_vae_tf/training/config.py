@@ -16,7 +16,7 @@ from sa_vae_tf.training.checks import CORPORA, check
 # step computes, or no more than its rounding and its dropout.
 FREE_TO_CHANGE = (
     "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
-    "checkpoint_steps", "log_steps", "strategy", "replicas",
+    "checkpoint_steps", "log_steps", "strategy", "replicas", "kept_mib",
 )  # fmt: skip
 
 
