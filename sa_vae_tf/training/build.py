@@ -91,7 +91,7 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
         seed=config.seed,
     )
     most = max(config.steps_by_epoch().values())
-    if config.method == "sa_vae" and most:
+    if config.method == "sa_vae" and config.hvp == "exact" and most:
         model.settings = keep_in_memory(model, _largest_part(config, vocabulary), most, config.kept_mib * 2**20)
     return model
 

@@ -7,8 +7,8 @@ import pytest
 from sa_vae_tf.benchmarks.sizes import SIZES, make
 from sa_vae_tf.training.config import Config
 
-# Of 50 texts of 5 words: hidden states and cells, their cotangents, and the gradient at the output, each of 100 units, and
-# a word's NLL and normaliser; then four gates and the scores of 1,000 words.
+# Of 50 texts of 5 words: hidden states and cells, their cotangents, and the gradient at the output, each of 100 units,
+# and a word's NLL and normaliser; then four gates and the scores of 1,000 words.
 SMALL = 4 * 50 * 5 * (5 * 100 + 2)
 LARGE = 4 * 50 * 5 * (4 * 100 + 1000)
 TEXT = Config(**SIZES["small"], svi_steps=20)
@@ -39,7 +39,9 @@ def test_by_the_part_of_a_batch_that_is_taken_at_once():
 
 def test_nothing():
     assert kept(kept_mib=0) == (0, 0)
+    # Of use to an exact product of SA-VAE alone.
     assert kept(method="vae_svi") == (0, 0)
+    assert kept(hvp="finite_difference") == (0, 0)
     # Its likelihood marks nothing.
     model, _ = make(Config(**SIZES["synthetic"]))
     assert (model.settings.keep_everything, model.settings.keep_small) == (0, 0)
