@@ -38,6 +38,7 @@ def number_of_parts(x: tf.Tensor, limit: int) -> tf.Tensor:
     Returns:
       A scalar that divides the batch.
     """
+    x = tf.convert_to_tensor(x)
     if x.shape.is_fully_defined() and x.shape.num_elements() <= limit:
         return tf.constant(1)
     batch = tf.shape(x)[0]
