@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-# Of words, over the vocabulary: those of the 32 texts of 80 words of the paper's Yahoo experiment. Recurrences of fewer
-# texts at once are slower; all else that grows with the words is small beside the scores.
-SCORES = 32 * 81 * 20000
+# Of words, over the vocabulary: 80 MB in float32, of which a step of SA-VAE holds some beside all else that grows with the
+# words.
+SCORES = 2 * 10**7
 # Arguments of all gates of a PixelCNN: 64 MiB in float32, of which a step of SA-VAE holds some ten.
 GATES = 2**24
 
