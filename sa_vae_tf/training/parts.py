@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-# Of words, over the vocabulary: 80 MB in float32, of which a step of SA-VAE holds some beside all else that grows with the
-# words.
+# Of words, over the vocabulary: 80 MB in float32. A step of SA-VAE holds some of these, beside all else that grows with
+# the words.
 SCORES = 2 * 10**7
 # Arguments of all gates of a PixelCNN: 64 MiB in float32, of which a step of SA-VAE holds some ten.
 GATES = 2**24
