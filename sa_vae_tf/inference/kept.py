@@ -87,11 +87,6 @@ def kept(compute: Callable[[bool], Results]) -> Results:
     return small, large
 
 
-def is_keeping() -> bool:
-    """Returns whether what `kept` computes now is put aside for later."""
-    return bool(_traced.steps) and _traced.steps[-1].keep is not Keep.NOTHING
-
-
 @contextlib.contextmanager
 def keeping(keep: Keep) -> Iterator[list[Results]]:
     """What `kept` computes in this context is put, in order, into the list that the context gives."""

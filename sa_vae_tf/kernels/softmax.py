@@ -1,161 +1,180 @@
 """The negative log-likelihood of words under a softmax over the vocabulary, with hand-written derivatives.
 
-With D = probabilities - targets, the gradient of a word's NLL to its state is D W^T. It is a residual of the forward
-pass (see `residuals`), and all that a second derivative adds is one product with the kernel W and one pass over D. A
-refinement step keeps this gradient and the normalisers for its reverse pass, which computes D anew from them where D
-itself, of size words x vocabulary, is not kept.
+It is log sum exp(scores) less the score of the word itself. The latter reads one column of the kernel, the same in all
+refinement steps, and is left to TensorFlow. The gradient of the former to a word's state is the mean of the kernel's
+columns under the probabilities. It is a residual of the forward pass (see `residuals`), and all that a second
+derivative adds is one product with the kernel and one pass over the probabilities.
 
-Words are taken in blocks; nothing else of that size outlives its block.
+The vocabulary is taken in blocks, so that what is computed of a block's scores finds them in the processor's cache, and
+nothing of size words x vocabulary is there at once. The sums are those of an online softmax (Milakov and Gimelshein
+2018, arXiv:1805.02867): what was summed up under a smaller maximum is scaled down. A refinement step keeps the
+gradient and the normalisers for its reverse pass, which computes the probabilities anew from them where these
+themselves are not kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.kept import is_keeping, kept
+from sa_vae_tf.inference.kept import kept
 from sa_vae_tf.kernels.products import Precision, product, rounded
 from sa_vae_tf.kernels.residuals import with_residuals
 
-# Scores of a block, at most: 128 MiB in float32, two of which a step holds at once. Products of fewer rows are slower,
-# and sums over more blocks are added up more often.
-BLOCK = 2**25
+# Columns of a block, at most. Products of fewer are slower; of 2,560 words their scores take 20 MiB.
+COLUMNS = 2048
 
 
-def word_nll(
-    states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor, precision: Precision = None
-) -> tf.Tensor:
+class Softmax(NamedTuple):
+    """What the likelihood of words reads besides the states.
+
+    Attributes:
+      kernels: of each block of the vocabulary, [units, columns].
+      biases: of each block, [columns].
+      target_kernel: columns of the words, [..., units].
+      target_bias: [...].
+    """
+
+    kernels: tuple[tf.Tensor, ...]
+    biases: tuple[tf.Tensor, ...]
+    target_kernel: tf.Tensor
+    target_bias: tf.Tensor
+
+
+class PlainSoftmax(NamedTuple):
+    """As `Softmax`, in one piece."""
+
+    kernel: tf.Tensor
+    bias: tf.Tensor
+    targets: tf.Tensor
+
+
+def softmax_weights(kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> Softmax:
+    """Computes what does not depend on the states.
+
+    Args:
+      kernel: [units, vocabulary].
+      bias: [vocabulary].
+      targets: int [...], words.
+    """
+    vocabulary = kernel.shape[1]
+    blocks = -(-vocabulary // COLUMNS)
+    sizes = [vocabulary // blocks + (block < vocabulary % blocks) for block in range(blocks)]
+    columns = tf.gather(tf.transpose(kernel), targets)
+    return Softmax(tuple(tf.split(kernel, sizes, 1)), tuple(tf.split(bias, sizes)), columns, tf.gather(bias, targets))
+
+
+def word_nll(states: tf.Tensor, weights: Softmax, precision: Precision = None) -> tf.Tensor:
     """Returns -log softmax(states @ kernel + bias)[targets] in nats.
 
     Args:
       states: [..., units].
-      kernel: [units, vocabulary].
-      bias: [vocabulary].
-      targets: int [...], words.
-      precision: of the factors of products; None for their own.
+      weights: of `softmax_weights`.
+      precision: of the factors of products, and of what is kept of size words x vocabulary; None for their own.
 
     Returns:
       [...].
     """
-    units, vocabulary = kernel.shape
-    shape, static = tf.shape(targets), targets.shape.num_elements()
-    words = tf.reduce_prod(shape) if static is None else static
-    blocks = -(-words * vocabulary // BLOCK)
-    size = -(-words // blocks)
-    more = blocks * size - words
-    rows = tf.reshape(tf.pad(tf.reshape(states, [-1, units]), [[0, more], [0, 0]]), [blocks, size, units])
-    targets = tf.reshape(tf.pad(tf.reshape(targets, [-1]), [[0, more]]), [blocks, size])
-    return tf.reshape(tf.reshape(_word_nll(rows, kernel, bias, targets, precision), [-1])[:words], shape)
+    rows = tf.reshape(states, [-1, states.shape[-1]])
+    normalizers = _log_normalizers(rows, weights.kernels, weights.biases, precision)
+    targets = tf.reduce_sum(states * weights.target_kernel, -1) + weights.target_bias
+    return tf.reshape(normalizers, tf.shape(targets)) - targets
 
 
-def plain_word_nll(states: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+def plain_word_nll(states: tf.Tensor, weights: PlainSoftmax) -> tf.Tensor:
     """Computes `word_nll` by plain operations, whose derivatives are TensorFlow's own."""
-    logits = tf.tensordot(states, kernel, 1) + bias
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    logits = tf.tensordot(states, weights.kernel, 1) + weights.bias
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=weights.targets, logits=logits)
 
 
-def _word_nll(rows: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, words: tf.Tensor, precision: Precision) -> tf.Tensor:
-    """Computes `word_nll` for rows [blocks, size, units] and words [blocks, size]; returns [blocks, size]."""
-    size, (units, vocabulary) = rows.shape[1], kernel.shape
-    # D, an entry a block. Of the derivatives that are asked for none is to it.
-    differences: list[tf.TensorArray | tf.Tensor] = []
+def _log_normalizers(
+    rows: tf.Tensor, kernels: Sequence[tf.Tensor], biases: Sequence[tf.Tensor], precision: Precision
+) -> tf.Tensor:
+    """Returns log sum exp(rows @ kernel + bias) of rows [rows, units], [rows]."""
+    blocks = range(len(kernels))
+    # Of each block the exponentials of its scores less the largest until then, and these largest.
+    found: list[tf.Tensor] = []
 
-    def scores(rows, rounded_kernel, bias):
-        return tf.nn.bias_add(product(rows, rounded_kernel, precision), bias)
+    def times(a, b, transpose_a=False, transpose_b=False):
+        return tf.cast(product(a, b, precision, transpose_a, transpose_b), rows.dtype)
 
-    def without_targets(probabilities, words):
-        return _subtract_at(probabilities, words, tf.ones_like(probabilities[:, 0]))
+    def scores(factor, block, kernels, biases, after):
+        # One block after the other: side by side they would need as much memory as all at once.
+        with tf.control_dependencies(after):
+            return tf.nn.bias_add(times(factor, kernels[block]), biases[block])
 
-    def forward(rows, kernel, bias):
+    def forward(rows, *weights):
+        kernels, biases = _halves(weights)
+
         def compute(large: bool):
-            rounded_kernel = rounded(kernel, precision)
+            factor = rounded(rows, precision)
+            largest = total = slope = None
+            exponentials, maxima = [], []
+            for block in blocks:
+                logits = scores(factor, block, kernels, biases, [] if slope is None else [slope])
+                most = tf.reduce_max(logits, -1)
+                most = most if largest is None else tf.maximum(largest, most)
+                exponential = tf.exp(logits - most[:, None])
+                part = tf.reduce_sum(exponential, -1)
+                exponential = rounded(exponential, precision)
+                to_slope = times(exponential, kernels[block], transpose_b=True)
+                if largest is None:
+                    total, slope = part, to_slope
+                else:
+                    scale = tf.exp(largest - most)
+                    total, slope = scale * total + part, scale[:, None] * slope + to_slope
+                largest = most
+                exponentials.append(exponential)
+                maxima.append(most)
+            return [largest + tf.math.log(total), slope / total[:, None]], [*exponentials, *maxima] if large else []
 
-            def block(k, nll, slope, normalizer, *difference):
-                logits = scores(rows[k], rounded_kernel, bias)
-                largest = tf.reduce_max(logits, -1)
-                exponentials = tf.exp(logits - largest[:, None])
-                total = tf.reduce_sum(exponentials, -1)
-                log_total = largest + tf.math.log(total)
-                d = without_targets(exponentials / total[:, None], words[k])
-                return (
-                    nll.write(k, log_total - tf.gather(logits, words[k], batch_dims=1)),
-                    slope.write(k, product(d, rounded_kernel, precision, transpose_b=True)),
-                    normalizer.write(k, log_total),
-                    *(array.write(k, d) for array in difference),
-                )
+        small, large = kept(compute)
+        found.extend(large)
+        return small
 
-            shapes = [[size], [size, units], [size], *([[size, vocabulary]] if large else [])]
-            *small, difference = [*_over_blocks(rows, block, [_array(rows, s) for s in shapes]), None][:4]
-            small = [array.stack() for array in small]
-            if large and not is_keeping():
-                # Stacked it would be there twice.
-                differences.append(difference)
-                return small, []
-            return small, [difference.stack()] if large else []
+    def reverse(inputs, normalizer, residuals, cotangent, residual_cotangents):
+        rows, *weights = inputs
+        kernels, biases = _halves(weights)
+        (slope,), normalizer = residuals, tf.stop_gradient(normalizer)
+        factor = rounded(rows, precision)
 
-        (nll, slope, normalizer), found = kept(compute)
-        differences.extend(found)
-        return nll, slope, normalizer
-
-    def reverse(inputs, nll, residuals, cotangent, residual_cotangents):
-        rows, kernel, bias = inputs
-        slope, normalizer = residuals
-        zeros = [tf.zeros_like(kernel), tf.zeros_like(bias)]
-        kernel, normalizer = rounded(kernel, precision), tf.stop_gradient(normalizer)
-
-        def difference(k):
-            if differences:
-                found = differences[0]
-                return found.read(k) if isinstance(found, tf.TensorArray) else found[k]
-            return without_targets(tf.exp(scores(rows[k], kernel, bias) - normalizer[k][:, None]), words[k])
+        def probabilities(block, after):
+            if found:
+                exponentials, maxima = _halves(found)
+                scale = tf.exp(maxima[block] - normalizer)[:, None]
+                return tf.cast(exponentials[block], scale.dtype) * scale
+            return tf.exp(scores(factor, block, kernels, biases, after) - normalizer[:, None])
 
         if residual_cotangents is None:
+            to_kernels, to_biases = [], []
+            weighted = rounded(cotangent[:, None] * rows, precision)
+            for block in blocks:
+                p = probabilities(block, to_kernels[-1:])
+                to_kernels.append(times(weighted, p, transpose_a=True))
+                to_biases.append(tf.linalg.matvec(p, cotangent, transpose_a=True))
+            return cotangent[:, None] * slope, *to_kernels, *to_biases
 
-            def first(k, to_kernel, to_bias):
-                d, weight = difference(k), cotangent[k]
-                to_kernel += product(weight[:, None] * rows[k], d, precision, transpose_a=True)
-                return to_kernel, to_bias + tf.linalg.matvec(d, weight, transpose_a=True)
-
-            return cotangent[..., None] * slope, *_over_blocks(rows, first, zeros)
-
-        # The second derivative reaches the logits' cotangent by <slope, direction> = <D, direction @ kernel>.
+        # The second derivative reaches the scores by <slope, direction> = <probabilities, direction @ kernel>.
         direction = residual_cotangents[0]
-        along = tf.reduce_sum(direction * slope, -1)
+        weight = (cotangent - tf.reduce_sum(direction * slope, -1))[:, None]
+        along = rounded(direction, precision)
+        to_rows, to_kernels, to_biases = tf.zeros_like(rows), [], []
+        for block in blocks:
+            with tf.control_dependencies([to_rows, *to_kernels[-1:]]):
+                change = times(along, kernels[block])
+            p = probabilities(block, [change])
+            curved = p * (change + weight)
+            to_biases.append(tf.reduce_sum(curved, 0))
+            curved = rounded(curved, precision)
+            to_kernels.append(times(factor, curved, transpose_a=True) + times(along, p, transpose_a=True))
+            to_rows += times(curved, kernels[block], transpose_b=True)
+        return to_rows, *to_kernels, *to_biases
 
-        def second(k, to_rows, to_kernel, to_bias):
-            d = difference(k)
-            change = product(direction[k], kernel, precision)
-            weight = cotangent[k] - along[k] - tf.gather(change, words[k], batch_dims=1)
-            curved = _subtract_at(d * (change + weight[:, None]), words[k], along[k])
-            to_kernel += product(rows[k], curved, precision, transpose_a=True)
-            to_kernel += product(direction[k], d, precision, transpose_a=True)
-            to_row = product(curved, kernel, precision, transpose_b=True)
-            return to_rows.write(k, to_row), to_kernel, to_bias + tf.reduce_sum(curved, 0)
-
-        to_rows, to_kernel, to_bias = _over_blocks(rows, second, [_array(rows, rows.shape[1:]), *zeros])
-        return to_rows.stack(), to_kernel, to_bias
-
-    return with_residuals(forward, reverse)(rows, kernel, bias)
-
-
-def _subtract_at(matrix: tf.Tensor, columns: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-    """Subtracts a value each from one column of every row."""
-    places = tf.stack([tf.range(tf.size(columns), dtype=columns.dtype), columns], -1)
-    return tf.tensor_scatter_nd_sub(matrix, places, values)
+    return with_residuals(forward, reverse)(rows, *kernels, *biases)
 
 
-def _over_blocks(rows: tf.Tensor, body: Callable, state: Sequence) -> Sequence:
-    """Applies `body` to the number of a block and the state, block after block; returns the last state."""
-    if rows.shape[0] == 1:
-        return body(0, *state)
-    blocks = tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
-    _, *state = tf.while_loop(
-        lambda k, *_: k < blocks, lambda k, *state: [k + 1, *body(k, *state)], [0, *state], parallel_iterations=1
-    )
-    return state
-
-
-def _array(rows: tf.Tensor, element_shape: Sequence) -> tf.TensorArray:
-    blocks = tf.shape(rows)[0] if rows.shape[0] is None else rows.shape[0]
-    return tf.TensorArray(rows.dtype, blocks, element_shape=element_shape, clear_after_read=False)
+def _halves(items: Sequence[tf.Tensor]) -> tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]:
+    """Returns the first and the second half of as many things of one kind as of another."""
+    return items[: len(items) // 2], items[len(items) // 2 :]

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.kernels.softmax import PlainSoftmax, Softmax
 from sa_vae_tf.models.dropout import dropout, word_dropout
 from sa_vae_tf.models.initializers import uniform_stream
 
@@ -43,10 +44,12 @@ class DilatedCNNContext(NamedTuple):
     Attributes:
       projected: [batch, time, channels], words times their part of the first kernel, plus bias.
       targets: int [batch, time].
+      softmax: what their likelihood reads.
     """
 
     projected: tf.Tensor
     targets: tf.Tensor
+    softmax: Softmax | PlainSoftmax
 
 
 class DilatedCNNState(NamedTuple):
@@ -172,14 +175,16 @@ class DilatedCNNDecoder(keras.Model):
         The dropout of the embedded words is here, so all refinement steps of a training step share its mask.
         """
         words = word_dropout(tokens[:, :-1], self.word_dropout_rate, self.unknown, training, seed)
-        return DilatedCNNContext(self._project(words, training, seed), tokens[:, 1:])
+        targets = tokens[:, 1:]
+        softmax = self.kernels.softmax_weights(self.output_kernel.value, self.output_bias.value, targets)
+        return DilatedCNNContext(self._project(words, training, seed), targets, softmax)
 
     def negative_log_likelihood(
         self, z: tf.Tensor | None, context: DilatedCNNContext, training: bool = False, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns -log p(words | z) in nats, [batch], summed over the words."""
         states = self.states(z, context, training, seed)
-        losses = self.kernels.word_nll(states, self.output_kernel.value, self.output_bias.value, context.targets)
+        losses = self.kernels.word_nll(states, context.softmax)
         if self.padding is not None:
             losses = tf.where(context.targets == self.padding, tf.zeros_like(losses), losses)
         return tf.reduce_sum(losses, 1)

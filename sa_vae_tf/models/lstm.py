@@ -12,6 +12,7 @@ import tensorflow as tf
 from sa_vae_tf.inference import Posterior, keep_finite
 from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.kernels import KERNELS
+from sa_vae_tf.kernels.softmax import PlainSoftmax, Softmax
 from sa_vae_tf.models.dropout import dropout, word_dropout
 from sa_vae_tf.models.initializers import uniform_stream
 from sa_vae_tf.models.lstm_layer import last_states, lstm_layers
@@ -86,10 +87,17 @@ class LSTMEncoder(keras.Model):
 
 
 class LSTMContext(NamedTuple):
-    """What the decoder reads besides z: inputs times kernel, [time, batch, 4 * units], and targets, [time, batch]."""
+    """What the decoder reads besides z.
+
+    Attributes:
+      projected: [time, batch, 4 * units], inputs times kernel.
+      targets: int [time, batch].
+      softmax: what their likelihood reads.
+    """
 
     projected: tf.Tensor
     targets: tf.Tensor
+    softmax: Softmax | PlainSoftmax
 
 
 class LSTMState(NamedTuple):
@@ -162,13 +170,15 @@ class LSTMDecoder(keras.Model):
         words = word_dropout(tokens[:, :-1], self.word_dropout_rate, self.unknown, training, seed)
         embedded = tf.gather(self.embedding.value, tf.transpose(words))
         embedded = dropout(embedded, self.dropout_rate, training, seed)
-        return LSTMContext(self.lstm[0].project(embedded), tf.transpose(tokens[:, 1:]))
+        targets = tf.transpose(tokens[:, 1:])
+        softmax = self.kernels.softmax_weights(self.output_kernel.value, self.output_bias.value, targets)
+        return LSTMContext(self.lstm[0].project(embedded), targets, softmax)
 
     def negative_log_likelihood(
         self, z: tf.Tensor | None, context: LSTMContext, training: bool = False, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Returns -log p(words | z) in nats, [batch], summed over the words."""
-        projected, targets = context
+        projected, targets, softmax = context
         hidden, cells, shift = self.start(z, tf.shape(targets)[1])
 
         def drop(states, number):
@@ -177,7 +187,7 @@ class LSTMDecoder(keras.Model):
             return dropout(states, self.dropout_rate, training, own)
 
         states = last_states(self.lstm, self.kernels, projected, shift, hidden, cells, drop)
-        losses = self.kernels.word_nll(states, self.output_kernel.value, self.output_bias.value, targets)
+        losses = self.kernels.word_nll(states, softmax)
         if self.padding is not None:
             losses = tf.where(targets == self.padding, tf.zeros_like(losses), losses)
         return tf.reduce_sum(losses, 0)

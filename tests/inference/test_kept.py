@@ -84,12 +84,12 @@ def plain() -> list[np.ndarray]:
     return derivatives(False, make_decoder("plain"))
 
 
-@pytest.mark.parametrize("block", [2**24, 40])
+@pytest.mark.parametrize("columns", [2048, 7])
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", KEPT)
 @pytest.mark.parametrize("kernels", ["fused", pytest.param("hybrid", marks=pytest.mark.slow)])
-def test_derivatives_are_those_of_plain_kernels(kernels, name, compiled, block, plain, monkeypatch):
-    monkeypatch.setattr(softmax, "BLOCK", block)  # Whole, or one word at a time.
+def test_derivatives_are_those_of_plain_kernels(kernels, name, compiled, columns, plain, monkeypatch):
+    monkeypatch.setattr(softmax, "COLUMNS", columns)  # In one block, or in five.
     found = derivatives(compiled, make_decoder(kernels), **KEPT[name])
     for own, other in zip(found, plain, strict=True):
         # Two orders of summation in float64, through five steps.
@@ -106,7 +106,7 @@ def test_with_everything_kept_the_scores_are_not_computed_again(monkeypatch):
         derivatives(False, make_decoder("fused"), **options)
         return len(products)
 
-    # Words are one block; the scores are computed again where D was not kept.
+    # The scores are computed again where the probabilities were not kept.
     assert traced(keep_small=K) > traced(keep_everything=K)
 
 

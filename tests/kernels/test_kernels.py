@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels import KERNELS, softmax
+from sa_vae_tf.kernels import KERNELS, Kernels, softmax
 from sa_vae_tf.kernels.scan import UNROLLED
 
 FUSED, PLAIN = KERNELS["fused"], KERNELS["plain"]
@@ -34,6 +34,11 @@ def softmax_inputs(rows: int) -> list[tf.Tensor]:
     """States, kernel and bias."""
     rng = np.random.default_rng(rows)
     return [tf.constant(rng.normal(size=s)) for s in ([rows, UNITS], [UNITS, VOCABULARY], [VOCABULARY])]
+
+
+def nll(kernels: Kernels, targets: tf.Tensor):
+    """The function of states, kernel and bias that gives the words' likelihood."""
+    return lambda states, kernel, bias: kernels.word_nll(states, kernels.softmax_weights(kernel, bias, targets))
 
 
 def words(rows: int) -> tf.Tensor:
@@ -85,8 +90,7 @@ def test_lstm_with_every_input_local():
 @pytest.mark.parametrize("mode", MODES)
 def test_softmax(mode):
     targets = words(6)
-    fused, plain = (lambda *inputs, k=k: k.word_nll(*inputs, targets) for k in (FUSED, PLAIN))
-    compare(fused, plain, softmax_inputs(6), [0], mode)
+    compare(nll(FUSED, targets), nll(PLAIN, targets), softmax_inputs(6), [0], mode)
 
 
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
@@ -95,7 +99,7 @@ def test_rounded_factors(mode):
     rounded = KERNELS["bfloat16"]
     cases = [
         (rounded.hidden_states, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3]),
-        (*(lambda *x, k=k: k.word_nll(*x, targets) for k in (rounded, PLAIN)), softmax_inputs(6), [0]),
+        (nll(rounded, targets), nll(PLAIN, targets), softmax_inputs(6), [0]),
     ]
     for function, plain, inputs, local in cases:
         actual = MODES[mode](lambda x, f=function, local=local: derivatives(f, x, local, 0.7))(inputs)
@@ -106,10 +110,10 @@ def test_rounded_factors(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("scores", [VOCABULARY, 2 * VOCABULARY + 1, 5 * VOCABULARY])
-def test_softmax_in_blocks(scores, mode, monkeypatch):
-    # Blocks of one word, of two, and of five with the second filled up.
-    monkeypatch.setattr(softmax, "BLOCK", scores)
+@pytest.mark.parametrize("columns", [1, 2, 5])
+def test_softmax_in_blocks(columns, mode, monkeypatch):
+    # Of one word each, of two but for one, and of five and four.
+    monkeypatch.setattr(softmax, "COLUMNS", columns)
     test_softmax(mode)
 
 
@@ -118,7 +122,7 @@ def test_first_derivatives_alone(mode):
     targets = words(6)
     cases = [
         (FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1)),
-        *[(*(lambda *x, k=k: k.word_nll(*x, targets) for k in (FUSED, PLAIN)), softmax_inputs(6))],
+        (nll(FUSED, targets), nll(PLAIN, targets), softmax_inputs(6)),
     ]
     for fused, plain, inputs in cases:
         results = []
@@ -153,7 +157,7 @@ def test_a_derivative_taken_twice_is_the_same():
     inputs, targets = softmax_inputs(5), words(5)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(inputs)
-        value = tf.reduce_sum(FUSED.word_nll(*inputs, targets))
+        value = tf.reduce_sum(nll(FUSED, targets)(*inputs))
     for first, second in zip(tape.gradient(value, inputs), tape.gradient(value, inputs), strict=True):
         np.testing.assert_allclose(first, second, **CLOSE)
 
@@ -174,6 +178,6 @@ def test_large_scores_stay_finite():
     states, kernel, bias = softmax_inputs(6)
     with tf.GradientTape() as tape:
         tape.watch(states)
-        value = FUSED.word_nll(1e4 * states, kernel, bias, words(6))
+        value = nll(FUSED, words(6))(1e4 * states, kernel, bias)
     assert np.all(np.isfinite(value))
     assert np.all(np.isfinite(tape.gradient(value, states)))

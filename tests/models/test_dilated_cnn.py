@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, negative_elbo, refine
-from sa_vae_tf.models.dilated_cnn import DILATIONS, DilatedCNNContext, DilatedCNNDecoder
+from sa_vae_tf.models.dilated_cnn import DILATIONS, DilatedCNNDecoder
 from tests.inference.toy import relative_error
 from tests.models import numpy_lstm
 
@@ -83,9 +83,10 @@ def test_reads_the_receptive_field_of_the_paper_and_nothing_else(size, receptive
         block.narrow_bias.assign(tf.fill([INTERNAL], 1e6))
         block.dilated_bias.assign(tf.fill([INTERNAL], 1e8))
     projected = tf.constant(rng.normal(size=[1, steps, CHANNELS]))
+    context = decoder.prepare(tf.zeros([1, steps + 1], tf.int32))
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(projected)
-        states = decoder.states(Z[:1], DilatedCNNContext(projected, tf.zeros([1, steps], tf.int32)))
+        states = decoder.states(Z[:1], context._replace(projected=projected))
         logits = tf.tensordot(states, decoder.output_kernel.value, 1)[0]
         chosen = {t: logits[t] for t in (0, 5, steps - 3, steps - 1)}
     for t, target in chosen.items():

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels import Kernels
-from sa_vae_tf.kernels.convolution import convolve
 from sa_vae_tf.models import LSTMDecoder, LSTMEncoder
 from sa_vae_tf.models.dropout import word_dropout
 from tests.models import numpy_lstm
@@ -208,7 +206,7 @@ def test_layers_do_not_share_their_masks():
         seen.append(states)
         return tf.zeros(states.shape[:2], tf.float64)
 
-    decoder.kernels = Kernels(ones, zeros, convolve)
+    decoder.kernels = decoder.kernels._replace(hidden_states=ones, word_nll=zeros)
     decoder.lstm[1].kernel.assign(tf.eye(UNITS, 4 * UNITS))
     decoder.lstm[1].bias.assign(tf.zeros([4 * UNITS]))
     decoder.negative_log_likelihood(Z, decoder.prepare(tf.constant(TOKENS)), True, tf.constant([1, 2]))
