@@ -54,9 +54,10 @@ class Forward(NamedTuple):
 
 # The reverse of a product is one product for each of its factors that needs a derivative. A refinement step goes
 # forward, and back to z alone; its reverse is the reverse of both, after both again where nothing of them was kept, and
-# after the first where the small results were.
+# after the first where some results were. That recurrences are run again where only the small ones were, and scores
+# twice where nothing was, is not counted.
 LEARNED, REFINEMENT = 3, 2
-REVERSE = {Keep.NOTHING: 6, Keep.SMALL: 5, Keep.ALL: 4}
+REVERSE = {Keep.NOTHING: 6, Keep.SMALL: 5, Keep.MEDIUM: 5, Keep.ALL: 4}
 
 
 def step_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[str, Cost]:

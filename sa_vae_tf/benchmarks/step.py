@@ -43,7 +43,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "hvp": config.hvp,
         "kernels": config.kernels,
         "kept_mib": config.kept_mib,
-        "kept_steps": [model.settings.keep_everything, model.settings.keep_small],
+        "kept_steps": list(model.settings.keep),
         "jit_compile": config.compiles,
         "median_s": figure(time),
         "peak_gib": figure(memory / 2**30),

@@ -11,19 +11,28 @@ import dataclasses
 import enum
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import tensorflow as tf
 
-# Small results and large ones, of which the latter are worth fewer seconds a byte.
+# What a caller cannot do without, and what it can compute from that.
 Results = tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]
 
 
-class Keep(enum.Enum):
-    """What a refinement step leaves for its reverse pass."""
+class Keep(enum.IntEnum):
+    """What a refinement step leaves for its reverse pass, by the seconds that a byte of it saves."""
 
-    NOTHING = enum.auto()
-    SMALL = enum.auto()
-    ALL = enum.auto()
+    NOTHING = 0
+    SMALL = 1
+    MEDIUM = 2
+    ALL = 3
+
+
+class Kept(NamedTuple):
+    """What a step kept: how much, and what, in order."""
+
+    keep: Keep = Keep.NOTHING
+    found: Sequence[Results] = ()
 
 
 @dataclasses.dataclass
@@ -31,27 +40,31 @@ class Records:
     """What each of some steps kept.
 
     Attributes:
+      keep: how much.
       specs: shapes and types of what a step keeps, as `keeping` gives it.
       arrays: of each part of that an array with an entry for each step.
     """
 
+    keep: Keep
     specs: list[Results]
     arrays: list[tf.TensorArray]
 
     def write(self, index: int | tf.Tensor, found: list[Results]) -> Records:
         parts = tf.nest.flatten(found)
-        return Records(self.specs, [array.write(index, part) for array, part in zip(self.arrays, parts, strict=True)])
+        arrays = [array.write(index, part) for array, part in zip(self.arrays, parts, strict=True)]
+        return dataclasses.replace(self, arrays=arrays)
 
-    def read(self, index: int | tf.Tensor) -> list[Results]:
-        return tf.nest.pack_sequence_as(self.specs, [array.read(index) for array in self.arrays])
+    def read(self, index: int | tf.Tensor) -> Kept:
+        found = tf.nest.pack_sequence_as(self.specs, [array.read(index) for array in self.arrays])
+        return Kept(self.keep, found)
 
 
 class _Step:
     """One trace of a step's bound and gradient: forward, where `found` grows, or in reverse, where it is read."""
 
-    def __init__(self, keep: Keep, found: Sequence[Results] | None):
-        self.keep, self.replays = keep, found is not None
-        self.found: list[Results] = list(found or [])
+    def __init__(self, kept: Kept, replays: bool):
+        self.keep, self.replays = kept.keep, replays
+        self.found: list[Results] = list(kept.found)
         self.read = 0
 
 
@@ -65,32 +78,36 @@ class _Traced(threading.local):
 _traced = _Traced()
 
 
-def kept(compute: Callable[[bool], Results]) -> Results:
+def kept(compute: Callable[[bool], Results], needed: Keep) -> Results:
     """Returns what `compute` returns, or what it returned in the forward pass.
 
     Args:
-      compute: function (whether the large results are asked for) -> small results, large results. The latter may be
-        empty where they are not asked for.
+      compute: function (whether the second part is worth its memory) -> results. The second part may be empty where it
+        is not.
+      needed: a step must keep so much, or more, to keep the first part of this; the second is kept with all.
 
     Returns:
-      Small results and large results. The latter are empty where they were not kept: the caller must then do without.
+      The results. The second part is empty where it was not kept: the caller must then do without.
     """
     step = _traced.steps[-1] if _traced.steps else None
-    if step is None or (step.replays and step.read == len(step.found)):
+    if step is None:
         return compute(True)
     if step.replays:
+        if step.keep < needed or step.read == len(step.found):
+            # Memory is short, or it would have been kept.
+            return compute(False)
         step.read += 1
         return step.found[step.read - 1]
-    small, large = compute(step.keep is Keep.ALL)
-    if step.keep is not Keep.NOTHING:
-        step.found.append((list(small), list(large) if step.keep is Keep.ALL else []))
-    return small, large
+    first, second = compute(step.keep is Keep.ALL)
+    if step.keep >= needed:
+        step.found.append((list(first), list(second) if step.keep is Keep.ALL else []))
+    return first, second
 
 
 @contextlib.contextmanager
 def keeping(keep: Keep) -> Iterator[list[Results]]:
     """What `kept` computes in this context is put, in order, into the list that the context gives."""
-    _traced.steps.append(_Step(keep, None))
+    _traced.steps.append(_Step(Kept(keep), False))
     try:
         yield _traced.steps[-1].found
     finally:
@@ -98,9 +115,9 @@ def keeping(keep: Keep) -> Iterator[list[Results]]:
 
 
 @contextlib.contextmanager
-def replaying(found: Sequence[Results]) -> Iterator[None]:
-    """In this context `kept` returns, in order, what was kept; after the last of it `kept` computes."""
-    _traced.steps.append(_Step(Keep.NOTHING, found))
+def replaying(what: Kept) -> Iterator[None]:
+    """In this context `kept` returns, in order, what a step kept; after the last of it `kept` computes."""
+    _traced.steps.append(_Step(what, True))
     try:
         yield
     finally:
@@ -122,4 +139,4 @@ def records(step: Callable[[], object], keep: Keep, steps: int | tf.Tensor) -> R
         tf.TensorArray(spec.dtype, steps, element_shape=spec.shape, clear_after_read=False)
         for spec in tf.nest.flatten(specs)
     ]
-    return Records(specs, arrays)
+    return Records(keep, specs, arrays)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from sa_vae_tf.inference.clipping import clip_jointly
-from sa_vae_tf.inference.kept import Results, replaying
+from sa_vae_tf.inference.kept import Kept, replaying
 from sa_vae_tf.inference.posterior import Posterior
 
 # The bound of one refinement step as a function of the posterior alone, [batch].
@@ -42,7 +42,7 @@ def exact(
     vector: Posterior,
     bound_weight: tf.Tensor,
     sources: Sequence,
-    kept: Sequence[Results] = (),
+    kept: Kept = Kept(),  # noqa: B008
 ) -> list[tf.Tensor]:
     """Differentiates <g, vector> + <bound_weight, bound> by reverse mode over reverse mode.
 

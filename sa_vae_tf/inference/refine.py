@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import tensorflow as tf
 from sa_vae_tf.inference import products
 from sa_vae_tf.inference.bound import Bound
 from sa_vae_tf.inference.clipping import clip_cotangent, clip_gradient, clip_jointly
-from sa_vae_tf.inference.kept import Records, Results, keeping, records
+from sa_vae_tf.inference.kept import Kept, Records, keeping, records
 from sa_vae_tf.inference.posterior import Posterior, keep_finite, keep_finite_cotangent, prior_like
 from sa_vae_tf.inference.settings import RefinementSettings
 
@@ -180,7 +181,7 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             log_variance_gradients.write(k + 1, gradient.log_variance),
             bounds.write(k + 1, tf.where(going, bound, tf.zeros_like(bound))),
         ]
-        return k + 1, new_state, Records(empty.specs, arrays).write(k - first, found).arrays
+        return k + 1, new_state, dataclasses.replace(empty, arrays=arrays).write(k - first, found).arrays
 
     patience = steps + 1 if settings.patience is None else settings.patience
     nobody = tf.zeros_like(initial.mean[:, 0], tf.int32)
@@ -208,7 +209,7 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             (tf.constant(first), state, empty.arrays),
             parallel_iterations=1,
         )
-        segments.append(_Segment(first, end, Records(empty.specs, arrays)))
+        segments.append(_Segment(first, end, dataclasses.replace(empty, arrays=arrays)))
     *_, taken, means, log_variances, mean_gradients, log_variance_gradients, bounds = state
     path = Posterior(means.stack(), log_variances.stack())
     gradients = Posterior(mean_gradients.stack()[1:], log_variance_gradients.stack()[1:])
@@ -300,7 +301,7 @@ def _through_gradient(
     bound_weight: tf.Tensor,
     sources: list,
     settings: RefinementSettings,
-    kept: list[Results],
+    kept: Kept,
 ) -> tuple[Posterior, list[tf.Tensor]]:
     """Takes the velocity's cotangent through -clip(gradient of the bound), to the posterior and to `sources`."""
     if settings.product == "authors":

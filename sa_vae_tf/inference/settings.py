@@ -33,9 +33,9 @@ class RefinementSettings:
         for all steps.
       reverse_steps: steps, counted back from an example's last, that are differentiated. The gradients of those before
         count as constants, so that with 0 the derivative goes straight through; None for all, the true derivative.
-      keep_everything: steps, counted back from the last, of which all that the bound marks as `kept` is kept in memory
-        for the reverse pass of an exact product, if the number of steps is known and `patience` is None.
-      keep_small: steps, counted back from the last, of which the small results are kept.
+      keep: numbers of steps, counted back from the last, of which the small results that the bound marks as `kept`, the
+        medium ones besides, and all are kept in memory for the reverse pass of an exact product; of use where the
+        number of steps is known and `patience` is None.
     """
 
     step_size_mean: float = 1.0
@@ -48,8 +48,7 @@ class RefinementSettings:
     finite_difference_step: float | None = None
     patience: int | None = None
     reverse_steps: int | None = None
-    keep_everything: int = 0
-    keep_small: int = 0
+    keep: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self):
         for name in ("step_size_mean", "step_size_log_variance"):
@@ -60,9 +59,11 @@ class RefinementSettings:
         for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a positive number, or None")
-        for name, low in (("patience", 1), ("reverse_steps", 0), ("keep_everything", 0), ("keep_small", 0)):
+        for name, low in (("patience", 1), ("reverse_steps", 0)):
             if getattr(self, name) is not None and not getattr(self, name) >= low:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a number of at least {low}, or None")
+        if len(self.keep) != 3 or min(self.keep) < 0:
+            raise ValueError(f"keep={self.keep}: expected three numbers of steps")
         if self.clip_scope not in SCOPES:
             raise ValueError(f"clip_scope={self.clip_scope!r}: expected one of {', '.join(SCOPES)}")
         if self.product not in PRODUCTS:
@@ -90,7 +91,7 @@ class RefinementSettings:
         """
         if not isinstance(steps, int) or self.product != "exact" or self.patience is not None:
             return [(0, steps, Keep.NOTHING)]
-        everything = min(steps, self.keep_everything)
-        some = max(everything, min(steps, self.keep_small))
-        bounds = [(0, steps - some), (steps - some, steps - everything), (steps - everything, steps)]
-        return [(*ends, keep) for ends, keep in zip(bounds, Keep, strict=True) if ends[0] < ends[1]]
+        # Who keeps more keeps what is smaller too.
+        counts = [min(steps, max(self.keep[level:])) for level in range(len(self.keep))]
+        ends = [0, *(steps - count for count in counts), steps]
+        return [(ends[keep], ends[keep + 1], keep) for keep in Keep if ends[keep] < ends[keep + 1]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.kept import kept
+from sa_vae_tf.inference.kept import Keep, kept
 from sa_vae_tf.kernels.products import Precision, rounded
 
 # Zeros before and after the rows, and before and after the columns.
@@ -90,11 +90,8 @@ def _to_kernel(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding, precisio
 def _kept(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:
     """Returns the convolution, which the reverse pass of a refinement step finds again where it is kept."""
 
-    def compute(large: bool):
-        return [], [_forward(inputs, kernel, padding, precision)] if large else []
-
-    _, found = kept(compute)
-    return found[0] if found else compute(True)[1][0]
+    (result,), _ = kept(lambda large: ([_forward(inputs, kernel, padding, precision)], []), Keep.ALL)
+    return result
 
 
 def _forward(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, precision: Precision) -> tf.Tensor:

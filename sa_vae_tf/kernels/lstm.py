@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.kept import kept
+from sa_vae_tf.inference.kept import Keep, kept
 from sa_vae_tf.kernels import recurrences
 from sa_vae_tf.kernels.fusion import as_it_is
 from sa_vae_tf.kernels.products import Precision, product
@@ -52,7 +52,7 @@ def hidden_states(
             states, cells, gates = fuse(recurrences.forward)(projected, shift, kernel, hidden, cell)
             return [states, cells], [gates]
 
-        (states, cells), found = kept(compute)
+        (states, cells), found = kept(compute, Keep.MEDIUM)
         if found:
             return states, cells, found[0]
         # With the states known there is nothing to wait for: one product for all steps.
@@ -95,7 +95,11 @@ def _adjoint(fuse: Callable[[Callable], Callable], precision: Precision) -> Call
         # Else the tapes would record the passes besides.
         *forward, states = (tf.stop_gradient(x) for x in inputs[:5])
         more = [tf.stop_gradient(x) for x in inputs[5:]]
-        (of_states, of_cells), _ = kept(lambda large: (fuse(recurrences.reverse)(*forward, states, *more), []))
+
+        def compute(large: bool):
+            return fuse(recurrences.reverse)(*forward, states, *more), []
+
+        (of_states, of_cells), _ = kept(compute, Keep.MEDIUM)
         back = Reverse(of_states, of_cells)
         result = Inputs(*fuse(recurrences.inputs_of)(*forward, back, *more))
 

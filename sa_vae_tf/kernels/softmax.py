@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.inference.kept import kept
+from sa_vae_tf.inference.kept import Keep, kept
 from sa_vae_tf.kernels.products import Precision, product, rounded
 from sa_vae_tf.kernels.residuals import with_residuals
 
@@ -110,27 +110,26 @@ def _log_normalizers(
 
         def compute(large: bool):
             factor = rounded(rows, precision)
-            largest = total = slope = None
-            exponentials, maxima = [], []
+            total, slope = tf.zeros_like(rows[:, 0]), tf.zeros_like(rows)
+            exponentials: list[tf.Tensor] = []
+            maxima: list[tf.Tensor] = []
             for block in blocks:
-                logits = scores(factor, block, kernels, biases, [] if slope is None else [slope])
-                most = tf.reduce_max(logits, -1)
-                most = most if largest is None else tf.maximum(largest, most)
-                exponential = tf.exp(logits - most[:, None])
-                part = tf.reduce_sum(exponential, -1)
+                logits = scores(factor, block, kernels, biases, [slope])
+                largest = tf.reduce_max(logits, -1)
+                if maxima:
+                    largest = tf.maximum(maxima[-1], largest)
+                    scale = tf.exp(maxima[-1] - largest)
+                    total, slope = scale * total, scale[:, None] * slope
+                exponential = tf.exp(logits - largest[:, None])
+                total += tf.reduce_sum(exponential, -1)
                 exponential = rounded(exponential, precision)
-                to_slope = times(exponential, kernels[block], transpose_b=True)
-                if largest is None:
-                    total, slope = part, to_slope
-                else:
-                    scale = tf.exp(largest - most)
-                    total, slope = scale * total + part, scale[:, None] * slope + to_slope
-                largest = most
+                slope += times(exponential, kernels[block], transpose_b=True)
                 exponentials.append(exponential)
-                maxima.append(most)
-            return [largest + tf.math.log(total), slope / total[:, None]], [*exponentials, *maxima] if large else []
+                maxima.append(largest)
+            second = [*exponentials, *maxima] if large else []
+            return [maxima[-1] + tf.math.log(total), slope / total[:, None]], second
 
-        small, large = kept(compute)
+        small, large = kept(compute, Keep.SMALL)
         found.extend(large)
         return small
 
@@ -148,7 +147,8 @@ def _log_normalizers(
             return tf.exp(scores(factor, block, kernels, biases, after) - normalizer[:, None])
 
         if residual_cotangents is None:
-            to_kernels, to_biases = [], []
+            to_kernels: list[tf.Tensor] = []
+            to_biases: list[tf.Tensor] = []
             weighted = rounded(cotangent[:, None] * rows, precision)
             for block in blocks:
                 p = probabilities(block, to_kernels[-1:])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw
-from sa_vae_tf.inference.kept import Keep, Results, keeping
+from sa_vae_tf.inference.kept import Keep, keeping
 from sa_vae_tf.inference.products import bound_and_gradient
 from sa_vae_tf.training.model import LatentVariableModel
 
@@ -16,7 +18,8 @@ from sa_vae_tf.training.model import LatentVariableModel
 def keep_in_memory(model: LatentVariableModel, part: tf.TensorSpec, steps: int, memory: float) -> RefinementSettings:
     """Returns the model's settings of the refinement with as many steps kept as memory allows.
 
-    Small results, which are worth most a byte, come first; with what is left all results of some steps are kept.
+    What is worth most a byte comes first: with what the small results of all steps leave of the memory the medium ones
+    of some are kept, and with what these leave all results.
 
     Args:
       model: whose decoder is used.
@@ -24,31 +27,33 @@ def keep_in_memory(model: LatentVariableModel, part: tf.TensorSpec, steps: int, 
       steps: refinement steps at most.
       memory: bytes.
     """
-    small, large = _bytes_of_step(model, part)
-    some = min(steps, int(memory // small)) if small else 0
-    memory -= some * small
-    everything = min(steps, int(memory // large)) if large and (some == steps or not small) else 0
-    return dataclasses.replace(model.settings, keep_small=some, keep_everything=everything)
+    counts, room = [], steps
+    for size in _bytes_of_step(model, part):
+        if size:
+            room = min(room, int(memory // size))
+            memory -= room * size
+        counts.append(room if size else 0)
+    small, medium, everything = counts
+    return dataclasses.replace(model.settings, keep=(small, medium, everything))
 
 
-def _bytes_of_step(model: LatentVariableModel, part: tf.TensorSpec) -> tuple[int, int]:
-    """Returns the bytes of the small and of the large results of a refinement step."""
+def _bytes_of_step(model: LatentVariableModel, part: tf.TensorSpec) -> list[int]:
+    """Returns the bytes of the small results of a refinement step, of the medium ones, and of the large ones."""
 
-    @tf.function(autograph=False, input_signature=[part])
-    def trace(x):
+    def trace(keep: Keep, x):
         seed = tf.constant([0, 0])
         zeros = tf.zeros([part.shape[0], model.latent_dim])
         _, final_draw = draw(Posterior(zeros, zeros), 0, seed)
         context = model.decoder.prepare(x, training=True, seed=seed)
         bound = model.decoder_bound(1.0, training=True)
-        with keeping(Keep.ALL) as found:
+        with keeping(keep) as found:
             bound_and_gradient(lambda posterior: bound(posterior, context, final_draw), Posterior(zeros, zeros))
         return found
 
-    found: list[Results] = trace.get_concrete_function().structured_outputs
-    small, large = ([spec for results in found for spec in results[i]] for i in (0, 1))
-    return _bytes(small), _bytes(large)
+    def size(keep: Keep) -> int:
+        traced = tf.function(functools.partial(trace, keep), autograph=False, input_signature=[part])
+        specs = tf.nest.flatten(traced.get_concrete_function().structured_outputs)
+        return sum(math.prod(spec.shape) * spec.dtype.size for spec in specs)
 
-
-def _bytes(specs: list[tf.TensorSpec]) -> int:
-    return sum(math.prod(spec.shape) * spec.dtype.size for spec in specs)
+    sizes = [0, *map(size, (Keep.SMALL, Keep.MEDIUM, Keep.ALL))]
+    return [more - less for less, more in itertools.pairwise(sizes)]

@@ -303,7 +303,7 @@ class LatentVariableModel(keras.Model):
     @property
     def evaluation_settings(self) -> RefinementSettings:
         """Settings of a refinement that is not differentiated: the authors' product would forbid a prepared context."""
-        return dataclasses.replace(self.settings, product="exact", keep_everything=0, keep_small=0)
+        return dataclasses.replace(self.settings, product="exact", keep=(0, 0, 0))
 
     def values(self, batch: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         """Returns what validation wants to know of each example, float32 [batch, ...] by name."""

@@ -66,7 +66,7 @@ def test_steps_and_products_add_up():
     assert total(svi_steps=7, reverse_steps=2) == total(svi_steps=7) - 5 * 6 * local
     assert total(svi_steps=7, method="vae_svi_kl") == total(svi_steps=7, reverse_steps=0)
     # What was kept is not computed again: the small results spare a pass, all of them two.
-    assert total() - total({"keep_small": 5}) == 5 * local
-    assert total() - total({"keep_small": 5, "keep_everything": 3}) == (2 + 2 * 3) * local
-    assert total({"keep_everything": 3}, reverse_steps=2) == total(reverse_steps=2) - 2 * 2 * local
+    assert total() - total({"keep": (5, 0, 0)}) == 5 * local
+    assert total() - total({"keep": (5, 4, 3)}) == (2 + 2 * 3) * local
+    assert total({"keep": (0, 0, 3)}, reverse_steps=2) == total(reverse_steps=2) - 2 * 2 * local
     assert total(svi_steps=0) == total(svi_steps=0, method="vae")

@@ -7,49 +7,51 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_elbo, refine
-from sa_vae_tf.inference.kept import Keep, keeping, kept, replaying
+from sa_vae_tf.inference.kept import Keep, Kept, keeping, kept, replaying
 from sa_vae_tf.kernels import softmax
 from sa_vae_tf.models import LSTMDecoder
 
 K = 5
 KEPT = {
     "nothing": {},
-    "small": {"keep_small": K},
-    "everything": {"keep_everything": K},
-    "more than there is": {"keep_everything": 2 * K, "keep_small": 2 * K},
-    "three kinds": {"keep_everything": 2, "keep_small": 4},
+    "small": {"keep": (K, 0, 0)},
+    "medium": {"keep": (K, K, 0)},
+    "everything": {"keep": (K, K, K)},
+    "more than there is": {"keep": (2 * K, 2 * K, 2 * K)},
+    "four kinds": {"keep": (4, 3, 1)},
 }
 
 
 def test_found_again_in_order():
     calls = []
 
-    def ask(name):
+    def ask(name, needed=Keep.SMALL):
         def compute(large):
             calls.append((name, large))
-            return [f"{name} small"], [f"{name} large"] if large else []
+            return [f"{name} first"], [f"{name} second"] if large else []
 
-        return kept(compute)
+        return kept(compute, needed)
 
     with keeping(Keep.ALL) as everything:
-        ask("a"), ask("b")
+        ask("a"), ask("b", Keep.MEDIUM)
     with keeping(Keep.SMALL) as small:
-        ask("a")
+        ask("a", Keep.MEDIUM), ask("b")
     with keeping(Keep.NOTHING) as nothing:
         ask("a")
-    assert calls == [("a", True), ("b", True), ("a", False), ("a", False)]
+    assert calls == [("a", True), ("b", True), ("a", False), ("b", False), ("a", False)]
     assert not nothing
     calls.clear()
-    with replaying(everything):
-        assert ask("a") == (["a small"], ["a large"])
-        assert ask("b") == (["b small"], ["b large"])
+    with replaying(Kept(Keep.ALL, everything)):
+        assert ask("a") == (["a first"], ["a second"])
+        assert ask("b", Keep.MEDIUM) == (["b first"], ["b second"])
         assert not calls
         # The second derivative asks for more than the first did.
-        assert ask("c") == (["c small"], ["c large"])
-    with replaying(small):
-        assert ask("a") == (["a small"], [])
-    assert calls == [("c", True)]
-    assert ask("d") == (["d small"], ["d large"])
+        assert ask("c") == (["c first"], [])
+    with replaying(Kept(Keep.SMALL, small)):
+        assert ask("a", Keep.MEDIUM) == (["a first"], [])
+        assert ask("b") == (["b first"], [])
+    assert calls == [("c", False), ("a", False)]
+    assert ask("d") == (["d first"], ["d second"])
 
 
 def derivatives(compiled: bool, decoder: LSTMDecoder, **options) -> list[np.ndarray]:
@@ -107,13 +109,15 @@ def test_with_everything_kept_the_scores_are_not_computed_again(monkeypatch):
         return len(products)
 
     # The scores are computed again where the probabilities were not kept.
-    assert traced(keep_small=K) > traced(keep_everything=K)
+    assert traced(keep=(K, K, 0)) > traced(keep=(K, K, K))
 
 
 def test_segments():
-    settings = RefinementSettings(keep_everything=2, keep_small=4)
-    assert settings.segments(9) == [(0, 5, Keep.NOTHING), (5, 7, Keep.SMALL), (7, 9, Keep.ALL)]
+    settings = RefinementSettings(keep=(6, 4, 2))
+    assert settings.segments(9) == [(0, 3, Keep.NOTHING), (3, 5, Keep.SMALL), (5, 7, Keep.MEDIUM), (7, 9, Keep.ALL)]
     assert settings.segments(2) == [(0, 2, Keep.ALL)]
+    # Who keeps more keeps what is smaller too.
+    assert RefinementSettings(keep=(0, 0, 3)).segments(4) == [(0, 1, Keep.NOTHING), (1, 4, Keep.ALL)]
     for other in ({"product": "finite_difference"}, {"patience": 3}):
         assert dataclasses.replace(settings, **other).segments(9) == [(0, 9, Keep.NOTHING)]
     steps = tf.constant(9)
