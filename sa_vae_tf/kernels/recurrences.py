@@ -122,9 +122,7 @@ def second(
       back: its result.
       cotangents: of the result of `inputs_of`.
     """
-    with tf.GradientTape() as tape:
-        tape.watch([gates, cells, cell])
-        coefficients = _coefficients(gates, cells, before(cell, cells))
+    to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells))
 
     def step(carried, inputs):
         to_gates, to_cell, to_next, arguments = inputs
@@ -135,16 +133,26 @@ def second(
         return [o + cell * to_cell, cell], [arguments, o + cell * to_cell, cell]
 
     start = [cotangents.hidden, cotangents.cell]
-    inputs = [*coefficients, cotangents.arguments]
-    _, (arguments, states_bar, cells_bar) = scan(step, start, inputs)
-    of_coefficients = [
-        arguments * tf.concat([back.cells, back.cells, back.cells, back.states], -1),
-        cells_bar * back.states,
-        before(cotangents.cell, cells_bar) * back.cells,
+    _, (arguments, states_bar, cells_bar) = scan(step, start, [to_gates, to_cell, to_next, cotangents.arguments])
+
+    # From the cotangents of the coefficients to those of what they were computed from.
+    i, f, c, o = tf.split(gates, 4, -1)
+    i_bar, f_bar, c_bar, o_bar = tf.split(arguments, 4, -1)
+    i_bar, f_bar, c_bar, o_bar = i_bar * back.cells, f_bar * back.cells, c_bar * back.cells, o_bar * back.states
+    cell_bar, next_bar = cells_bar * back.states, before(cotangents.cell, cells_bar) * back.cells
+    tanh_cells, cells_before = tf.tanh(cells), before(cell, cells)
+    slope = 1 - tanh_cells * tanh_cells
+    of_gates = [
+        i_bar * c * (1 - 2 * i) + c_bar * (1 - c * c),
+        f_bar * cells_before * (1 - 2 * f) + next_bar,
+        i_bar * i * (1 - i) - 2 * c_bar * i * c,
+        o_bar * tanh_cells * (1 - 2 * o) + cell_bar * slope,
     ]
-    of_gates, of_cells, of_cell = tape.gradient(coefficients, [gates, cells, cell], of_coefficients)
+    of_before = f_bar * f * (1 - f)
+    of_cells = (o_bar * o * (1 - o) - 2 * cell_bar * o * tanh_cells) * slope
+    of_cells += tf.concat([of_before[1:], tf.zeros_like(of_before[:1])], 0)
     hidden_before = before(cotangents.hidden, states_bar)
-    return Second(of_gates, of_cells, of_cell, states_bar, cells_bar, arguments, hidden_before)
+    return Second(tf.concat(of_gates, -1), of_cells, of_before[0], states_bar, cells_bar, arguments, hidden_before)
 
 
 def to_arguments(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
