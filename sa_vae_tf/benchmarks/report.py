@@ -53,6 +53,11 @@ def suite() -> list[list[str]]:
         *each("small medium", "--svi_steps=20", graph, rounded),
         *each("paper images", "--svi_steps=5", graph, rounded),
         *each("paper", "--svi_steps=20", graph, rounded),
+        # With as little memory as can be, and with as much as is of use.
+        *each("paper", "--svi_steps=20", nothing_kept),
+        *each("paper", "--svi_steps=5", "--kept_mib=1536"),
+        *each("paper", "--svi_steps=20", "--kept_mib=6144"),
+        *each("paper", "--svi_steps=20", "--kept_mib=4096", graph, rounded),
         # Compiled by XLA these take many minutes.
         *each("small medium images", "--svi_steps=5", graph, "--compare=unrolled"),
         *each("small medium", "--measure=rounding", "--svi_steps=20", graph, rounded),
@@ -173,12 +178,13 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     def least(line: Line) -> str:
         return f"{line['gflops'] * line['median_s'] / line['peak_gflops']:.3g}"
 
-    def beside(*kernels: str) -> Callable[[Line], str]:
+    def beside(*kernels: str, more: bool = False) -> Callable[[Line], str]:
         def show(other: Line) -> str:
             own = [
                 line["median_s"]
                 for line in of("step")
                 if line["method"] == "sa_vae" and line["hvp"] == "exact" and line["kernels"] in kernels
+                and (line["kept_mib"] > Config.kept_mib if more else line["kept_mib"] == Config.kept_mib)
                 and (line["config"], line["svi_steps"]) == (other["config"], other["svi_steps"])
             ]  # fmt: skip
             return f"{other['median_s'] / min(own):.2f}" if own else ""
@@ -193,8 +199,9 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "## A training step",
         "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
         "the same process; share: of the seconds. What was kept is not computed again and does not count; kept: steps "
-        "all of whose results are, and steps whose small ones are. Bytes alone: what their results, written once and "
-        "read once, would take at the rate at which memory is read and written. Element-wise work is in neither.",
+        "whose small results are, whose medium ones are too, and all of whose results are. Bytes alone: what their "
+        "results, written once and read once, would take at the rate at which memory is read and written. Element-wise "
+        "work is in neither.",
         _table([*WHAT, *COMPUTED, KEPT, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"),
                 Column("products alone, s", least), _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
@@ -224,7 +231,9 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             "less.",
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
                     Column("times as long", beside("fused", "hybrid")),
-                    Column("as with bfloat16", beside("bfloat16"))], others),
+                    Column("as with more kept", beside("fused", "hybrid", more=True)),
+                    Column("as with bfloat16", beside("bfloat16")),
+                    Column("as with both", beside("bfloat16", more=True))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         sections += ["## Not measured", "Nothing was run on a GPU."]
