@@ -53,7 +53,7 @@ class Config:
     batch_size: int = _option(50, "Examples in a training step.", low=1)
     words_at_once: int = _option(
         0, "Words of text, padding included, that a step gives the decoder at once; a longer batch is taken in equal "
-        "parts, whose gradients are added. 0: as many as make 20 million scores of the vocabulary, on a GPU all.",
+        "parts, whose gradients are added. 0: as many as make 60 million scores of the vocabulary, on a GPU all.",
         low=0, data="text",
     )  # fmt: skip
     images_at_once: int = _option(
