@@ -272,7 +272,9 @@ def _series(config: str, lines: list[Line], others: list[Line]) -> Iterable[tupl
     groups: Mapping[str, tuple[str, list[Line]]] = {
         # A VAE is what is left with no refinement step.
         "exact": ("-o", [line for line in steps if line["method"] == "vae" or _is_default(line)]),
-        "factors of bfloat16": ("v", [line for line in steps if line["kernels"] == "bfloat16"]),
+        "factors of bfloat16": (
+            "v", [line for line in steps if line["kernels"] == "bfloat16" and line["kept_mib"] == Config.kept_mib]
+        ),
         "finite differences": ("s", [line for line in steps if line["hvp"] == "finite_difference"]),
         "plain double backpropagation": (
             "^", [{**line, "median_s": line["unrolled_s"]} for line in steps if "unrolled_s" in line]

@@ -59,12 +59,18 @@ class Records:
         return Kept(self.keep, found)
 
 
-class _Step:
-    """One trace of a step's bound and gradient: forward, where `found` grows, or in reverse, where it is read."""
+class Step:
+    """One trace of a step's bound and gradient: forward, where results are kept, or in reverse, where they are read.
+
+    Attributes:
+      found: what is kept, in order.
+      needed: of each of that what a step must keep to keep it.
+    """
 
     def __init__(self, kept: Kept, replays: bool):
         self.keep, self.replays = kept.keep, replays
         self.found: list[Results] = list(kept.found)
+        self.needed: list[Keep] = []
         self.read = 0
 
 
@@ -72,7 +78,7 @@ class _Traced(threading.local):
     """The steps that are being traced, the innermost last; devices may be traced side by side."""
 
     def __init__(self):
-        self.steps: list[_Step] = []
+        self.steps: list[Step] = []
 
 
 _traced = _Traced()
@@ -101,15 +107,16 @@ def kept(compute: Callable[[bool], Results], needed: Keep) -> Results:
     first, second = compute(step.keep is Keep.ALL)
     if step.keep >= needed:
         step.found.append((list(first), list(second) if step.keep is Keep.ALL else []))
+        step.needed.append(needed)
     return first, second
 
 
 @contextlib.contextmanager
-def keeping(keep: Keep) -> Iterator[list[Results]]:
-    """What `kept` computes in this context is put, in order, into the list that the context gives."""
-    _traced.steps.append(_Step(Kept(keep), False))
+def keeping(keep: Keep) -> Iterator[Step]:
+    """What `kept` computes in this context is kept, in order, by the step that the context gives."""
+    _traced.steps.append(Step(Kept(keep), False))
     try:
-        yield _traced.steps[-1].found
+        yield _traced.steps[-1]
     finally:
         _traced.steps.pop()
 
@@ -117,7 +124,7 @@ def keeping(keep: Keep) -> Iterator[list[Results]]:
 @contextlib.contextmanager
 def replaying(what: Kept) -> Iterator[None]:
     """In this context `kept` returns, in order, what a step kept; after the last of it `kept` computes."""
-    _traced.steps.append(_Step(what, True))
+    _traced.steps.append(Step(what, True))
     try:
         yield
     finally:
@@ -129,9 +136,9 @@ def records(step: Callable[[], object], keep: Keep, steps: int | tf.Tensor) -> R
 
     @tf.function(autograph=False)
     def trace():
-        with keeping(keep) as found:
+        with keeping(keep) as traced:
             step()
-        return found
+        return traced.found
 
     # Of a step that keeps nothing no shapes need to be found.
     specs = [] if keep is Keep.NOTHING else trace.get_concrete_function().structured_outputs

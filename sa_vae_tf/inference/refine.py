@@ -154,7 +154,7 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
 
     def body(first, keep, empty, k, state, arrays):
         mean, log_variance, mean_velocity, log_variance_velocity, lowest, waited, taken, *lists = state
-        with keeping(keep) as found:
+        with keeping(keep) as step:
             bound, gradient = compute(k, Posterior(mean, log_variance), waited < patience)
         # Who has waited long enough goes on waiting, whatever bound another draw finds.
         waited = tf.where((bound < lowest) & (waited < patience), 0, waited + 1)
@@ -181,7 +181,7 @@ def _forward(step_bound, initial: Posterior, floats: list, steps, settings: Refi
             log_variance_gradients.write(k + 1, gradient.log_variance),
             bounds.write(k + 1, tf.where(going, bound, tf.zeros_like(bound))),
         ]
-        return k + 1, new_state, dataclasses.replace(empty, arrays=arrays).write(k - first, found).arrays
+        return k + 1, new_state, dataclasses.replace(empty, arrays=arrays).write(k - first, step.found).arrays
 
     patience = steps + 1 if settings.patience is None else settings.patience
     nobody = tf.zeros_like(initial.mean[:, 0], tf.int32)

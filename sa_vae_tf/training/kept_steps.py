@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import itertools
 import math
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw
-from sa_vae_tf.inference.kept import Keep, keeping
+from sa_vae_tf.inference.kept import Keep, Results, keeping
 from sa_vae_tf.inference.products import bound_and_gradient
 from sa_vae_tf.training.model import LatentVariableModel
 
@@ -40,20 +39,27 @@ def keep_in_memory(model: LatentVariableModel, part: tf.TensorSpec, steps: int, 
 def _bytes_of_step(model: LatentVariableModel, part: tf.TensorSpec) -> list[int]:
     """Returns the bytes of the small results of a refinement step, of the medium ones, and of the large ones."""
 
-    def trace(keep: Keep, x):
+    needed: list[Keep] = []
+
+    @tf.function(autograph=False, input_signature=[part])
+    def trace(x):
         seed = tf.constant([0, 0])
         zeros = tf.zeros([part.shape[0], model.latent_dim])
         _, final_draw = draw(Posterior(zeros, zeros), 0, seed)
         context = model.decoder.prepare(x, training=True, seed=seed)
         bound = model.decoder_bound(1.0, training=True)
-        with keeping(keep) as found:
+        with keeping(Keep.ALL) as step:
             bound_and_gradient(lambda posterior: bound(posterior, context, final_draw), Posterior(zeros, zeros))
-        return found
+        needed.extend(step.needed)
+        return step.found
 
-    def size(keep: Keep) -> int:
-        traced = tf.function(functools.partial(trace, keep), autograph=False, input_signature=[part])
-        specs = tf.nest.flatten(traced.get_concrete_function().structured_outputs)
-        return sum(math.prod(spec.shape) * spec.dtype.size for spec in specs)
+    found: list[Results] = trace.get_concrete_function().structured_outputs
+    sizes = dict.fromkeys((Keep.SMALL, Keep.MEDIUM, Keep.ALL), 0)
+    for keep, (first, second) in zip(needed, found, strict=True):
+        sizes[keep] += _bytes(first)
+        sizes[Keep.ALL] += _bytes(second)
+    return list(sizes.values())
 
-    sizes = [0, *map(size, (Keep.SMALL, Keep.MEDIUM, Keep.ALL))]
-    return [more - less for less, more in itertools.pairwise(sizes)]
+
+def _bytes(specs: Sequence[tf.TensorSpec]) -> int:
+    return sum(math.prod(spec.shape) * spec.dtype.size for spec in specs)

@@ -39,15 +39,17 @@ def test_found_again_in_order():
     with keeping(Keep.NOTHING) as nothing:
         ask("a")
     assert calls == [("a", True), ("b", True), ("a", False), ("b", False), ("a", False)]
-    assert not nothing
+    assert not nothing.found
+    assert everything.needed == [Keep.SMALL, Keep.MEDIUM]
+    assert small.needed == [Keep.SMALL]
     calls.clear()
-    with replaying(Kept(Keep.ALL, everything)):
+    with replaying(Kept(Keep.ALL, everything.found)):
         assert ask("a") == (["a first"], ["a second"])
         assert ask("b", Keep.MEDIUM) == (["b first"], ["b second"])
         assert not calls
         # The second derivative asks for more than the first did.
         assert ask("c") == (["c first"], [])
-    with replaying(Kept(Keep.SMALL, small)):
+    with replaying(Kept(Keep.SMALL, small.found)):
         assert ask("a", Keep.MEDIUM) == (["a first"], [])
         assert ask("b") == (["b first"], [])
     assert calls == [("c", False), ("a", False)]

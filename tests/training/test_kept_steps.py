@@ -33,7 +33,12 @@ def test_what_is_worth_most_comes_first(mib):
         left -= room * size
         expected.append(room)
     assert kept(kept_mib=mib) == tuple(expected)
-    assert mib != 11 or 20 == expected[1] > expected[2] > 0
+
+
+def test_large_results_with_what_is_left():
+    small, medium, everything = kept(kept_mib=11)
+    assert (small, medium) == (20, 20)
+    assert 0 < everything < 20
 
 
 def test_by_the_part_of_a_batch_that_is_taken_at_once():
