@@ -25,11 +25,11 @@ CONFIG = flags.DEFINE_enum(
 MEASURE = flags.DEFINE_enum(
     "measure", "step", ["step", "parts", "sampling", "evaluation", "rounding"],
     "A training step; its parts, each alone; texts or images drawn from the prior; the evaluation of a batch; what "
-    "--kernels=bfloat16 changes in a step.",
+    "the rounding of --kernels=bfloat16, to be given with it, changes in a step.",
 )  # fmt: skip
 COMPARE = flags.DEFINE_enum(
     "compare", None, ["unrolled"], "Times the same step by TensorFlow's plain double backpropagation too, with "
-    "plain kernels.",
+    "plain kernels and without XLA.",
 )  # fmt: skip
 IW_SAMPLES = flags.DEFINE_integer("iw_samples", 100, "Samples of --measure=evaluation.", lower_bound=1)
 REPEATS = flags.DEFINE_integer("repeats", 21, "Timed calls, after two that are not timed.", lower_bound=1)

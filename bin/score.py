@@ -114,7 +114,9 @@ def main(argv: list[str]) -> None:
 def score_file() -> None:
     """Scores the input, from where the same command stopped before."""
     output, folder = Path(OUTPUT.value), Path(SAVED_MODEL.value)
-    if not OUTPUT.value or output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
+    if not OUTPUT.value:
+        raise WrongInput("--output: expected the name of a new file, for the scores")
+    if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
         raise WrongInput(f"--output={OUTPUT.value}: expected a file in a folder that can be written")
     if output.exists():
         raise WrongInput(f"--output={output}: is there already; expected the name of a new file")

@@ -23,7 +23,8 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     Args:
       config: settings.
       repeats: number of timed steps, after two that are not timed.
-      compare: also times the step that TensorFlow's own differentiation makes of plain kernels (see `unrolled`).
+      compare: also times the step that TensorFlow's own differentiation makes of plain kernels (see `unrolled`). XLA
+        does not compile that: it takes many minutes, and what comes out of it is hundreds of times slower.
 
     Returns:
       `median_s`, seconds a step; `peak_gib`, largest resident memory of the process so far; `gflops`, rate of the
@@ -41,6 +42,8 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "method": config.method,
         "svi_steps": model.steps,
         "hvp": config.hvp,
+        "reverse_steps": config.reverse_steps,
+        "svi_patience": config.svi_patience,
         "kernels": config.kernels,
         "kept_mib": config.kept_mib,
         "kept_steps": list(model.settings.keep),
@@ -56,7 +59,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     }
     if compare:
         plain, _ = make(dataclasses.replace(config, kernels="plain"))
-        other = _compiled(unrolled.train_step(plain), config)
+        other = tf.function(unrolled.train_step(plain), autograph=False)
         figures["unrolled_s"] = figure(seconds(lambda: other(batch).numpy(), repeats))
         figures["unrolled_gib"] = figure(peak_memory() / 2**30)
     return figures

@@ -11,6 +11,8 @@ from sa_vae_tf.data.text import Corpus, TextConfig, TextFiles, prepare_text
 from sa_vae_tf.data.text_files import read_lines
 from sa_vae_tf.errors import UserError
 
+OWN_FILES = "Or give files of your own by --train_file and --val_file."
+
 
 class PublishedFile(NamedTuple):
     """What is known of a file.
@@ -41,7 +43,7 @@ class PublishedText(TextFiles, skip_registration=True):  # type: ignore[call-arg
         for file in cls.FILES.values():
             if not (Path(folder) / file.name).is_file():
                 raise UserError(
-                    f"{Path(folder) / file.name}: there is no such file. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+                    f"{Path(folder) / file.name}: there is no such file. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS} {OWN_FILES}"
                 )
         return {split: str(Path(folder) / file.name) for split, file in cls.FILES.items()}
 
@@ -57,7 +59,7 @@ class PublishedText(TextFiles, skip_registration=True):  # type: ignore[call-arg
                 problem = f"is not that of {self.name}, whose MD5 is {md5}"
             else:
                 continue
-            instructions = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} Or give files of your own by --train_file."
+            instructions = f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} {OWN_FILES}"
             raise UserError(f"{path}: {problem}. {instructions}")
         return files
 

@@ -182,7 +182,7 @@ class Config:
     method: str = _option("sa_vae", "Training objective.", choices=tuple(METHODS))
     svi_steps: int = _option(20, "Refinement steps, K.", low=0, high=MOST_STEPS)
     svi_steps_schedule: str = _option(
-        "", "Later numbers of refinement steps, epoch:steps,...: '10:10,15:5' takes 10 from epoch 10, 5 from 15 on."
+        "", "Later numbers of refinement steps, epoch:steps,...: '10:10,15:5' takes 10 after 10 epochs, 5 after 15."
     )
     svi_patience: int = _option(
         0, "Refine an example no further once so many steps in a row found no lower bound; 0: take all steps.", low=0

@@ -5,7 +5,14 @@ import hashlib
 import pytest
 import tensorflow_datasets as tfds
 
-from sa_vae_tf.data.published import PUBLISHED, PtbMikolov, PublishedFile, YahooAnswersYang, prepare_published
+from sa_vae_tf.data.published import (
+    OWN_FILES,
+    PUBLISHED,
+    PtbMikolov,
+    PublishedFile,
+    YahooAnswersYang,
+    prepare_published,
+)
 from sa_vae_tf.data.vocabulary import SPECIAL
 from sa_vae_tf.errors import UserError
 
@@ -66,8 +73,8 @@ def test_files_that_are_not_the_published_ones(corpus, tmp_path):
     with pytest.raises(UserError) as error:
         prepare_published(corpus.name, data_dir=str(tmp_path))
     assert str(error.value) == (
-        f"{folder}/{file.name}: has 3 lines, that of {corpus.name} has 2. {corpus.MANUAL_DOWNLOAD_INSTRUCTIONS} "
-        "Or give files of your own by --train_file."
+        f"{folder}/{file.name}: has 3 lines, that of {corpus.name} has 2. "
+        f"{corpus.MANUAL_DOWNLOAD_INSTRUCTIONS} {OWN_FILES}"
     )
     (folder / file.name).write_text("one\ntwo\n")
     if file.md5:
@@ -79,7 +86,7 @@ def test_files_that_are_not_the_published_ones(corpus, tmp_path):
 
 def test_missing_files(corpus, tmp_path):
     folder = tmp_path / "downloads" / "manual" / corpus.name
-    message = f"there is no such file. {corpus.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    message = f"there is no such file. {corpus.MANUAL_DOWNLOAD_INSTRUCTIONS} {OWN_FILES}"
     with pytest.raises(UserError) as error:
         prepare_published(corpus.name, data_dir=str(tmp_path))
     assert str(error.value) == f"{folder}/{corpus.FILES['train'].name}: {message}"
