@@ -61,6 +61,10 @@ def _settings():
 
 
 def _measure(config):
+    if config.strategy == "multi_worker" or (config.strategy != "none" and (MEASURE.value != "step" or COMPARE.value)):
+        raise UserError(
+            f"--strategy={config.strategy}: expected none, or mirrored for --measure=step without --compare"
+        )
     if COMPARE.value and (MEASURE.value != "step" or config.method != "sa_vae" or not config.svi_steps):
         raise UserError(
             f"--compare={COMPARE.value}: expected --measure=step of --method=sa_vae with --svi_steps above 0"

@@ -38,6 +38,7 @@ def suite() -> list[list[str]]:
 
     finite_difference, graph, nothing_kept = "--hvp=finite_difference", "--nojit_compile", "--kept_mib=0"
     hybrid, rounded = "--kernels=hybrid", "--kernels=bfloat16"
+    device_a_core = "--strategy=mirrored", f"--replicas={os.cpu_count()}"
     return [
         *each("small medium paper images", "--method=vae"),
         *each("small medium paper images", "--svi_steps=5"),
@@ -53,6 +54,8 @@ def suite() -> list[list[str]]:
         *each("small medium", "--svi_steps=20", graph, rounded),
         *each("paper images", "--svi_steps=5", graph, rounded),
         *each("paper", "--svi_steps=20", graph, rounded),
+        *each("small medium synthetic", "--svi_steps=20", *device_a_core),
+        *each("paper images", "--svi_steps=5", *device_a_core),
         # With as little memory as can be, and with as much as is of use.
         *each("paper", "--svi_steps=20", nothing_kept),
         *each("paper", "--svi_steps=5", "--kept_mib=1536"),
@@ -178,12 +181,13 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     def least(line: Line) -> str:
         return f"{line['gflops'] * line['median_s'] / line['peak_gflops']:.3g}"
 
-    def beside(*kernels: str, more: bool = False) -> Callable[[Line], str]:
+    def beside(*kernels: str, more: bool = False, spread: bool = False) -> Callable[[Line], str]:
         def show(other: Line) -> str:
             own = [
                 line["median_s"]
                 for line in of("step")
                 if line["method"] == "sa_vae" and line["hvp"] == "exact" and line["kernels"] in kernels
+                and (line["replicas"] > 1) == spread
                 and (line["kept_mib"] > Config.kept_mib if more else line["kept_mib"] == Config.kept_mib)
                 and (line["config"], line["svi_steps"]) == (other["config"], other["svi_steps"])
             ]  # fmt: skip
@@ -201,9 +205,10 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "the same process; share: of the seconds. What was kept is not computed again and does not count; kept: steps "
         "whose small results are, whose medium ones are too, and all of whose results are. Bytes alone: what their "
         "results, written once and read once, would take at the rate at which memory is read and written. Element-wise "
-        "work is in neither.",
-        _table([*WHAT, *COMPUTED, KEPT, SECONDS, MEMORY, _key("GFLOP/s", "gflops", "{:.0f}"),
-                Column("products alone, s", least), _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
+        "work is in neither. Devices: above 1, `--strategy=mirrored` with a device a core.",
+        _table([*WHAT, *COMPUTED, _key("devices", "replicas"), KEPT, SECONDS, MEMORY,
+                _key("GFLOP/s", "gflops", "{:.0f}"), Column("products alone, s", least),
+                _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
         "## Beside plain double backpropagation",
         "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels.",
@@ -231,6 +236,7 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             "less.",
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
                     Column("times as long", beside("fused", "hybrid")),
+                    Column("as on a device a core", beside("fused", "hybrid", spread=True)),
                     Column("as with more kept", beside("fused", "hybrid", more=True)),
                     Column("as with bfloat16", beside("bfloat16")),
                     Column("as with both", beside("bfloat16", more=True))], others),
@@ -243,8 +249,8 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
 def _is_default(line: Line) -> bool:
     """Whether a step is one of SA-VAE as its size has it."""
     size = SIZES[line["config"]]
-    kind = line["method"], line["hvp"], line["kernels"], line["jit_compile"], line["kept_mib"]
-    default = size.get("kernels", "fused"), size.get("jit_compile", True), Config.kept_mib
+    kind = line["method"], line["hvp"], line["kernels"], line["jit_compile"], line["kept_mib"], line["replicas"]
+    default = size.get("kernels", "fused"), size.get("jit_compile", True), Config.kept_mib, 1
     return kind == ("sa_vae", "exact", *default)
 
 

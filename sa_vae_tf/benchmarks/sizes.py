@@ -52,8 +52,15 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-def make(config: Config) -> tuple[LatentVariableModel, dict[str, tf.Tensor]]:
-    """Returns the model of these settings and a batch of its data, all examples as long as they may be."""
+def make(
+    config: Config, strategy: tf.distribute.Strategy | None = None
+) -> tuple[LatentVariableModel, dict[str, tf.Tensor]]:
+    """Returns the model of these settings, and a batch of its data, all examples as long as they may be.
+
+    Args:
+      config: settings.
+      strategy: that spreads the batch over several devices; None for one.
+    """
     vocabulary = None
     if config.data == "text":
         vocabulary = Vocabulary((*SPECIAL, *map(str, range(config.vocab_size))))
@@ -65,4 +72,5 @@ def make(config: Config) -> tuple[LatentVariableModel, dict[str, tf.Tensor]]:
     else:
         size = [config.batch_size, config.image_height, config.image_width, 1]
         x = tf.cast(tf.random.stateless_uniform(size, [0, 1]) < 0.2, tf.uint8)
-    return build_model(config, vocabulary), {"x": x, "index": tf.range(config.batch_size, dtype=tf.int64)}
+    model = build_model(config, vocabulary, strategy=strategy)
+    return model, {"x": x, "index": tf.range(config.batch_size, dtype=tf.int64)}

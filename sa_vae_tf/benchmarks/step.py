@@ -15,6 +15,7 @@ from sa_vae_tf.benchmarks.timing import figure, matrix_product_rate, memory_rate
 from sa_vae_tf.inference import Posterior, draw, refine
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.strategies import make_strategy
 
 
 def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[str, Any]:
@@ -28,16 +29,20 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
 
     Returns:
       `median_s`, seconds a step; `peak_gib`, largest resident memory of the process so far; `gflops`, rate of the
-      step's matrix products; `peak_share`, that rate over the rate of a large product in the same process;
-      `traffic_s`, what the step's bytes (see `cost`) would take alone; with `compare`, `unrolled_s` and `unrolled_gib`,
-      the memory after both; and what was measured.
+      step's matrix products; `peak_share`, that rate over the rate of a large product in the same process, of a device
+      times their number; `traffic_s`, what the step's bytes (see `cost`) would take alone; with `compare`,
+      `unrolled_s` and `unrolled_gib`, the memory after both; and what was measured.
     """
-    model, batch = make(config)
-    step = _compiled(model.train_step, config)
+    strategy = make_strategy(config)
+    model, batch = make(config, strategy)
+    # What is spread is compiled device by device.
+    step = tf.function(model.train_step, autograph=False, jit_compile=config.compiles and strategy is None)
     time = seconds(lambda: step(batch)["nll_bound"].numpy(), repeats)
     memory = peak_memory()
     cost = sum(step_cost(config, model.steps, model.settings).values(), Cost())
-    peak = matrix_product_rate()
+    # Of one device.
+    devices = strategy.num_replicas_in_sync if strategy else 1
+    peak, traffic = devices * matrix_product_rate(), devices * memory_rate()
     figures = {
         "method": config.method,
         "svi_steps": model.steps,
@@ -47,13 +52,14 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "kernels": config.kernels,
         "kept_mib": config.kept_mib,
         "kept_steps": list(model.settings.keep),
+        "replicas": devices,
         "jit_compile": config.compiles,
         "median_s": figure(time),
         "peak_gib": figure(memory / 2**30),
         "gflops": figure(cost.flops / time / 1e9),
         "peak_share": figure(cost.flops / time / peak),
         "peak_gflops": figure(peak / 1e9),
-        "traffic_s": figure(cost.bytes / memory_rate()),
+        "traffic_s": figure(cost.bytes / traffic),
         "repeats": repeats,
         "tensorflow": tf.__version__,
     }

@@ -76,7 +76,10 @@ class Config:
         choices=("none", "mirrored", "multi_worker"),
     )  # fmt: skip
     replicas: int = _option(
-        0, "Devices of --strategy=mirrored: GPUs, 0 for all; without one, logical devices of the CPU.", low=0
+        0,
+        "Devices of --strategy=mirrored: GPUs, 0 for all; without one, parts of the CPU, among which its cores are "
+        "shared out: a device a core is quicker than one of all cores, in more memory.",
+        low=0,
     )
     jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA, which draws other numbers.")
     deterministic: bool = _option(

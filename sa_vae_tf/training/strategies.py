@@ -63,6 +63,9 @@ def _local_devices(replicas: int) -> list[str]:
     wanted = [tf.config.LogicalDeviceConfiguration()] * (replicas or 1)
     try:
         tf.config.set_logical_device_configuration(cpu, wanted)
+        # Each has threads of its own, which wait for no other: TensorFlow reads this when it makes its devices.
+        os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // len(wanted)))
     except RuntimeError:  # TensorFlow has begun: what there is must do.
         if len(tf.config.list_logical_devices("CPU")) < len(wanted):
             raise UserError(f"--replicas={replicas}: TensorFlow has begun with fewer logical CPUs") from None

@@ -24,6 +24,16 @@ def test_one_json_line(config, launcher):
     assert (figures["config"], figures["svi_steps"]) == (config, 0)  # A VAE takes no steps.
 
 
+def test_a_device_a_core(launcher):
+    [figures] = benchmark(
+        launcher, "--config=synthetic", "--svi_steps=1", "--repeats=1", "--strategy=mirrored", "--replicas=2"
+    )
+    assert figures["replicas"] == 2
+    ended = launcher.run("bin/benchmark.py", "--config=small", "--measure=parts", "--strategy=mirrored")
+    assert ended.status == 2
+    assert "--strategy=mirrored: expected none, or mirrored for --measure=step" in ended.stderr
+
+
 @pytest.mark.parametrize(
     "measure",
     ["evaluation", *(pytest.param(name, marks=pytest.mark.slow) for name in ("parts", "sampling"))],

@@ -1,0 +1,20 @@
+"""The devices of --strategy."""
+
+import os
+import subprocess
+import sys
+
+SCRIPT = """
+import tensorflow as tf
+from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.strategies import make_strategy
+strategy = make_strategy(Config(strategy="mirrored", replicas=2))
+print(strategy.num_replicas_in_sync, tf.config.threading.get_intra_op_parallelism_threads())
+"""
+
+
+def test_devices_share_out_the_cores():
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=hidden)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.split()[-2:] == ["2", str(max(1, len(os.sched_getaffinity(0)) // 2))]
