@@ -40,8 +40,8 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     time = seconds(lambda: step(batch)["nll_bound"].numpy(), repeats)
     memory = peak_memory()
     cost = sum(step_cost(config, model.steps, model.settings).values(), Cost())
-    # Of one device.
     devices = strategy.num_replicas_in_sync if strategy else 1
+    # What is measured here is one device.
     peak, traffic = devices * matrix_product_rate(), devices * memory_rate()
     figures = {
         "method": config.method,

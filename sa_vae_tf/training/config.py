@@ -78,7 +78,7 @@ class Config:
     replicas: int = _option(
         0,
         "Devices of --strategy=mirrored: GPUs, 0 for all; without one, parts of the CPU, among which its cores are "
-        "shared out: a device a core is quicker than one of all cores, in more memory.",
+        "shared out: a device a core is mostly quicker than one of all cores, in more memory.",
         low=0,
     )
     jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA, which draws other numbers.")
