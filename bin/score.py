@@ -18,6 +18,7 @@ import json
 import math
 import os
 import re
+import signal
 import sys
 import time
 import warnings
@@ -29,8 +30,22 @@ from typing import IO, Any, NamedTuple, NoReturn
 import numpy as np
 from absl import app, flags, logging
 
+INTERRUPTED = 130
+_standard_error = os.dup(2)
+
+
+def end_at_once(number: int, frame: Any) -> NoReturn:
+    """Ends the process at a Ctrl-C: a KeyboardInterrupt that is raised inside of TensorFlow may crash it."""
+    os.write(_standard_error, b"score.py: interrupted; the same command goes on\n")
+    os._exit(INTERRUPTED)
+
+
+# A process that has been told to ignore the signal goes on ignoring it.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, end_at_once)
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-_standard_error = os.dup(2)  # TensorFlow's first notes heed no setting.
+# TensorFlow's first notes heed no setting.
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 import tensorflow as tf  # noqa: E402
 from google.protobuf.message import DecodeError  # noqa: E402
@@ -63,7 +78,7 @@ LONGEST = 2_000  # characters of a message
 MANIFEST = "assets.extra/SHA256SUMS"
 # How a .npy begins.
 ARRAY = b"\x93NUMPY"
-FAILED, WRONG_INPUT, INTERRUPTED = 1, 2, 130
+FAILED, WRONG_INPUT = 1, 2
 
 
 class WrongInput(ValueError):
@@ -105,8 +120,6 @@ def main(argv: list[str]) -> None:
         score_file()
     except WrongInput as error:
         fail(str(error), WRONG_INPUT)
-    except KeyboardInterrupt:
-        end("interrupted; the same command goes on", INTERRUPTED)
     except OSError as error:
         fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}; the same command goes on", FAILED)
 

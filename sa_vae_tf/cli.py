@@ -15,6 +15,7 @@ from absl import app, flags
 
 from sa_vae_tf import flag_files
 from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError, WorkerLost, one_line
+from sa_vae_tf.interrupts import INTERRUPTED, end_at_once
 from sa_vae_tf.messages import program, set_up_logging
 
 WRONG_FLAGS = 2
@@ -22,7 +23,6 @@ FAILED = 1
 DIVERGED = 3
 # By sysexits.h: to try again may help.
 LOST = 75
-INTERRUPTED = 130
 # Of open files. Where it finds too few, TensorFlow may abort the program.
 LEAST_FILES = 64
 
@@ -40,8 +40,8 @@ def _without_standard_error() -> Iterator[None]:
 
 
 def _interrupted_at_start(number, frame) -> NoReturn:
-    os.write(_STANDARD_ERROR, f"{program()}: interrupted\n".encode())
-    os._exit(INTERRUPTED)
+    os.dup2(_STANDARD_ERROR, 2)
+    end_at_once(number, frame)
 
 
 # The imports that follow take seconds, and libraries may catch a KeyboardInterrupt that is raised in them. A process
@@ -69,8 +69,8 @@ def run(main: Callable[[], None]) -> None:
     def guarded(argv: Sequence[str]) -> None:
         set_up_logging()
         try:
-            if signal.getsignal(signal.SIGINT) is _interrupted_at_start:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            if signal.getsignal(signal.SIGINT) in (_interrupted_at_start, signal.default_int_handler):
+                signal.signal(signal.SIGINT, end_at_once)
             _make_room_for_files()
             main()
         except (UserError, TrainingDiverged) as error:

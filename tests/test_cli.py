@@ -12,6 +12,7 @@ from tests.launcher import ROOT
 
 SCRIPT = """
 import errno
+import signal
 import tensorflow as tf
 from absl import flags
 from sa_vae_tf import cli
@@ -77,7 +78,11 @@ def test_what_the_user_can_mend_is_one_line(run, code, status, line):
 
 
 def test_an_interrupted_program_says_so(run):
-    assert run("--code=raise KeyboardInterrupt") == (130, "", "some_script.py: interrupted\n")
+    assert run("--code=print('so far'); signal.raise_signal(signal.SIGINT)") == (
+        130,
+        "so far\n",
+        "some_script.py: interrupted\n",
+    )
 
 
 @pytest.mark.parametrize(

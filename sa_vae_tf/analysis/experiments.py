@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from sa_vae_tf import interrupts
 from sa_vae_tf.errors import Interrupted, UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
@@ -58,7 +59,7 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
         if not there.differing(config) and all(getattr(there, name) == getattr(config, name) for name in same):
             return read_results(path)
     # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
-    with _one_process() as pool:
+    with _one_process() as pool, interrupts.raised():
         return pool.apply(_train_and_evaluate, (config, name, options))
 
 

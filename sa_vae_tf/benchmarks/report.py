@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from sa_vae_tf import interrupts
 from sa_vae_tf.analysis.figures import INK, new_panels, save
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.errors import UserError, one_line
@@ -132,7 +133,8 @@ def _read(path: str) -> list[Line]:
 
 
 def _measured(arguments: Iterable[str]) -> list[Line]:
-    ended = subprocess.run([sys.executable, sys.argv[0], *arguments], capture_output=True, text=True)
+    with interrupts.raised():  # The process that measures is ended too.
+        ended = subprocess.run([sys.executable, sys.argv[0], *arguments], capture_output=True, text=True)
     if ended.returncode:
         raise UserError(f"{' '.join(arguments)}: {one_line(ended.stderr.strip())[-300:]}")
     return [json.loads(line) for line in ended.stdout.splitlines()]

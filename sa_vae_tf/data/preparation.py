@@ -21,6 +21,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.core.download.util import DownloadError
 from tensorflow_datasets.core.utils import shard_utils
 
+from sa_vae_tf import interrupts
 from sa_vae_tf.data import manifest
 from sa_vae_tf.errors import DISK_FULL, UserError
 
@@ -105,7 +106,8 @@ def prepare(
                 # TFDS would speak of a download.
                 tfds.disable_progress_bar()
                 try:
-                    with contextlib.redirect_stdout(None), _disk_full_as_os_error(), _little_memory():
+                    quiet = contextlib.redirect_stdout(None)
+                    with interrupts.raised(), quiet, _disk_full_as_os_error(), _little_memory():
                         builder.download_and_prepare()
                 finally:
                     # TFDS leaves the folder of a corpus that it could not prepare; one that holds something stays.

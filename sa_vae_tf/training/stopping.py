@@ -18,7 +18,7 @@ class StopAtSignals(keras.callbacks.Callback):
     """Saves a checkpoint and ends training once SIGINT or SIGTERM has come; used as a context around `fit`.
 
     An exception raised wherever the signal happens to arrive may be lost, because Python ignores what is raised while
-    an object is deleted, and may fall between two halves of a step. A second SIGINT raises KeyboardInterrupt at once.
+    an object is deleted, and may fall between two halves of a step. A second SIGINT does what it did before.
 
     Args:
       checkpoints: where the state is saved.
@@ -76,7 +76,8 @@ class StopAtSignals(keras.callbacks.Callback):
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            signal.signal(number, self.before[signal.SIGINT])
+            signal.raise_signal(number)
         if not self.received:
             # Not by way of a stream, which may be in the middle of a line.
             os.write(2, f"\n{program()}: stopping after this step; Ctrl-C stops at once\n".encode())
