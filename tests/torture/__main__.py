@@ -53,7 +53,7 @@ def groups(options: argparse.Namespace) -> dict[str, Callable[[Launcher, list[Un
     return {
         # The longest first, so that two at once end together.
         "fuzz": lambda launcher, whole, folder: fuzz(options.seed),
-        "kills": lambda launcher, whole, folder: kills.rows(launcher, whole, chance, times),
+        "kills": lambda launcher, whole, folder: kills.rows(launcher, whole, chance, times, folder),
         "damage": lambda launcher, whole, folder: damage.rows(launcher, whole, chance, times),
         "scarcity": lambda launcher, whole, folder: scarcity.rows(launcher, whole, chance, times // 2),
         "workers": lambda launcher, whole, folder: lost_workers.rows(launcher, whole, chance, times // 4),
