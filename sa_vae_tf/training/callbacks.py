@@ -17,6 +17,8 @@ from sa_vae_tf.training.schedules import LearningRateRule
 
 logger = logging.getLogger(__name__)
 
+# Seconds of training, at most, that a stop in an epoch's validation loses beside the epoch's last step.
+SHORT = 5.0
 # Below this KL, in nats, the posterior carries nothing: the paper's collapsed models have 0.00 to 0.02.
 COLLAPSED_KL = 0.1
 
@@ -183,7 +185,8 @@ class TensorBoard(keras.callbacks.Callback):
 class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after each epoch, and within an epoch by steps or minutes; keeps the best.
 
-    Must come after every callback with a state, so that the state saved after an epoch is complete.
+    Where it saves by minutes it saves before an epoch's last step too: a stop in the validation after that step goes on
+    from there. Must come after every callback with a state, so that the state saved after an epoch is complete.
 
     Args:
       checkpoints: where to save.
@@ -220,7 +223,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         if step % self.steps_per_epoch == 0:
             return  # The epoch's end, with validation and the rate rule, is still to come.
         by_steps = self.every_steps and step % self.every_steps == 0
-        by_minutes = self.every_minutes and time.monotonic() - self.saved_at > 60 * self.every_minutes
+        seconds = SHORT if step % self.steps_per_epoch == self.steps_per_epoch - 1 else 60 * self.every_minutes
+        by_minutes = self.every_minutes and time.monotonic() - self.saved_at > seconds
         if by_steps or by_minutes or step == self.last:
             self._save()
 

@@ -232,6 +232,19 @@ def test_checkpoints_by_minutes(monkeypatch):
     assert recorder.latest == [121 * STEPS_PER_EPOCH + 1, 242 * STEPS_PER_EPOCH + 1]
 
 
+@pytest.mark.parametrize(("every_minutes", "saved"), [(5.0, [STEPS_PER_EPOCH - 1]), (0.0, [])])
+def test_a_checkpoint_before_an_epochs_last_step(every_minutes, saved, monkeypatch):
+    clock = [1000.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    model = CountingModel()
+    callback, recorder = saver(model, every_minutes=every_minutes)
+    callback.set_model(model)
+    for model.step in range(1, STEPS_PER_EPOCH + 1):
+        clock[0] += 2
+        callback.on_train_batch_end(0)
+    assert recorder.latest == saved
+
+
 def test_a_stop_within_an_epoch_is_saved_before_its_validation_and_is_no_best():
     model = CountingModel()
     callback, recorder = saver(model, improved=True, last=6)
