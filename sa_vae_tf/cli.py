@@ -83,7 +83,10 @@ def run(main: Callable[[], None]) -> None:
             _end("interrupted", INTERRUPTED)
         except Exception as error:
             if message := _of_user_in(error):
-                _fail(message, WRONG_FLAGS)
+                # The error keeps the pipeline, whose threads an interpreter that ends may wait for without end.
+                _say(f"error: {message}")
+                sys.stdout.flush()
+                os._exit(WRONG_FLAGS)
             if _is_disk_full(error):
                 message = "the disk is full; what was written before is whole: free some space, give the same command"
                 _fail(message, FAILED)
@@ -162,5 +165,9 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _end(message: str, status: int) -> NoReturn:
-    print(f"{program()}: {one_line(message)}", file=sys.stderr)
+    _say(message)
     sys.exit(status)
+
+
+def _say(message: str) -> None:
+    print(f"{program()}: {one_line(message)}", file=sys.stderr, flush=True)
