@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
 
@@ -72,7 +74,8 @@ def run(main: Callable[[], None]) -> None:
             if signal.getsignal(signal.SIGINT) in (_interrupted_at_start, signal.default_int_handler):
                 signal.signal(signal.SIGINT, end_at_once)
             _make_room_for_files()
-            main()
+            with _released():
+                main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)
         except WorkerLost as error:
@@ -83,10 +86,7 @@ def run(main: Callable[[], None]) -> None:
             _end("interrupted", INTERRUPTED)
         except Exception as error:
             if message := _of_user_in(error):
-                # The error keeps the pipeline, whose threads an interpreter that ends may wait for without end.
-                _say(f"error: {message}")
-                sys.stdout.flush()
-                os._exit(WRONG_FLAGS)
+                _fail(message, WRONG_FLAGS)
             if _is_disk_full(error):
                 message = "the disk is full; what was written before is whole: free some space, give the same command"
                 _fail(message, FAILED)
@@ -95,6 +95,20 @@ def run(main: Callable[[], None]) -> None:
             raise
 
     app.run(guarded, flags_parser=_parse)
+
+
+@contextlib.contextmanager
+def _released() -> Iterator[None]:
+    """Lets go of what an error's frames hold: the threads of a data pipeline in them could keep Python from ending."""
+    try:
+        yield
+    except BaseException as error:
+        chain: BaseException | None = error
+        while chain is not None:
+            traceback.clear_frames(chain.__traceback__)
+            chain = chain.__cause__ or chain.__context__
+        gc.collect()
+        raise
 
 
 def _make_room_for_files() -> None:
@@ -165,9 +179,5 @@ def _fail(message: str, status: int) -> NoReturn:
 
 
 def _end(message: str, status: int) -> NoReturn:
-    _say(message)
+    print(f"{program()}: {one_line(message)}", file=sys.stderr)
     sys.exit(status)
-
-
-def _say(message: str) -> None:
-    print(f"{program()}: {one_line(message)}", file=sys.stderr, flush=True)

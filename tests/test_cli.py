@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 
 import pytest
+import tensorflow as tf
 
+from sa_vae_tf import cli
 from tests.launcher import ROOT
 
 SCRIPT = """
@@ -103,6 +106,20 @@ def test_all_else_shows_where_it_came_from(run, code):
 def test_log_lines_name_the_script_and_their_level(run):
     code = "import logging; logging.getLogger('sa_vae_tf.x').warning('%s is damaged', 'ckpt-3')"
     assert run(f"--code={code}") == (0, "", "some_script.py: WARNING: ckpt-3 is damaged\n")
+
+
+def test_what_an_error_holds_is_let_go_before_the_end():
+    held = []
+
+    def fail():
+        pipeline = tf.data.Dataset.range(3)
+        held.append(weakref.ref(pipeline))
+        raise KeyError
+
+    with pytest.raises(KeyError) as raised, cli._released():
+        fail()
+    assert raised.tb is not None
+    assert held[0]() is None
 
 
 @pytest.mark.parametrize("ignored", [False, True])

@@ -87,18 +87,19 @@ def _scoring(launcher: Launcher, run: Undisturbed, moments: random.Random, times
     seconds = time.monotonic() - began
     tried = survived = 0
     while tried < times:
-        output, sent, right = folder / f"kills-{tried}.jsonl", 0, True
+        output, sent, right = folder / "kills.jsonl", 0, True
         while sent < min(AT_MOST, times - tried):
             process = launcher.start(*command(output))
             time.sleep(moments.uniform(START, seconds))
             os.kill(process, signal.SIGINT)
             ended = launcher.wait(process)
-            if ended.status == 0:
+            if output.exists():  # It was done before.
                 break
             sent += 1
             right &= ended.status == 130 and len(ended.stderr.splitlines()) == 1
         if not output.exists():
             right &= launcher.run(*command(output)).status == 0
         right &= output.read_bytes() == whole.read_bytes()
+        output.unlink()
         tried, survived = tried + sent, survived + sent * right
     return Row("SIGINT while it scores, text", tried, survived)
