@@ -10,6 +10,7 @@ from absl import flags
 
 from sa_vae_tf import cli
 from sa_vae_tf.benchmarks import report
+from sa_vae_tf.benchmarks.program import write_program
 from sa_vae_tf.benchmarks.rounding import benchmark_rounding
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.benchmarks.step import benchmark_parts, benchmark_step
@@ -40,6 +41,12 @@ REPORT_DIR = flags.DEFINE_string(
 PEERS = flags.DEFINE_string(
     "peers", "", "For --report_dir: JSON lines of other programs, with impl, config, K and median_s, to show beside."
 )
+PROGRAM_DIR = flags.DEFINE_string(
+    "program_dir", "", "Write the step as a program for bin/run_program.py into this folder, instead of timing it."
+)
+PROGRAM_RUN = flags.DEFINE_bool(
+    "program_run", True, "Take the step of --program_dir here too, so that the other runtime's results are compared."
+)
 
 
 def main():
@@ -49,6 +56,9 @@ def main():
         return
     config = _settings()
     select_device(config)
+    if PROGRAM_DIR.value:
+        print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
+        return
     for figures in _measure(config):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
 

@@ -9,6 +9,8 @@ from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH, VOCABULARY_SIZE
 from sa_vae_tf.data.vocabulary import SPECIAL
 from sa_vae_tf.inference import METHODS, RefinementSettings
 from sa_vae_tf.inference.kept import Keep
+from sa_vae_tf.kernels.convolution import is_wide
+from sa_vae_tf.kernels.frequencies import form
 from sa_vae_tf.training.config import Config
 
 FLOAT32 = 4
@@ -121,8 +123,17 @@ def _image(config: Config) -> Forward:
     def layer(size: int, inputs: int) -> Cost:
         """Returns the cost of the convolutions of both stacks."""
         reach = size // 2
-        vertical = product(pixels, (reach + 1) * size * inputs, 2 * channels)
-        return vertical + product(pixels, (reach + 1) * inputs, 2 * channels)
+        horizontal = product(pixels, (reach + 1) * inputs, 2 * channels)
+        if config.kernels == "hybrid" and is_wide(size, inputs):
+            return horizontal + by_frequencies(reach, inputs)
+        return horizontal + product(pixels, (reach + 1) * size * inputs, 2 * channels)
+
+    def by_frequencies(reach: int, inputs: int) -> Cost:
+        width, rows = config.image_width, config.batch_size * config.image_height
+        products = len(form(width, 2 * reach + 1, reach, reach).of_inputs)
+        transforms = product(rows * inputs, width, products) + product(rows * 2 * channels, products, width)
+        of_kernel = product((reach + 1) * inputs * 2 * channels, 2 * reach + 1, products)
+        return product(rows * products, (reach + 1) * inputs, 2 * channels) + transforms + of_kernel
 
     first, *others = config.sizes("pixelcnn_kernels")
     within = product(pixels, 2 * channels, 2 * channels) + product(pixels, channels, channels)

@@ -46,7 +46,9 @@ SIZES: dict[str, dict[str, Any]] = {
         "batch_size": 50,
         "optimizer": "adam",
         "learning_rate": 1e-3,
-        "jit_compile": False,  # As in omniglot.flags.
+        # As in omniglot.flags.
+        "jit_compile": False,
+        "kernels": "hybrid",
     },
     "synthetic": {"data": "synthetic", "generator": "learned", "batch_size": 50},
 }

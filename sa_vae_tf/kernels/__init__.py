@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.kernels.convolution import convolve, plain_convolve
+from sa_vae_tf.kernels.convolution import convolve, convolve_rows, plain_convolve
 from sa_vae_tf.kernels.fusion import compiled
 from sa_vae_tf.kernels.lstm import hidden_states, plain_hidden_states
 from sa_vae_tf.kernels.softmax import PlainSoftmax, Softmax, plain_word_nll, softmax_weights, word_nll
@@ -25,14 +25,18 @@ class Kernels(NamedTuple):
     softmax_weights: Callable[..., Softmax | PlainSoftmax]
     word_nll: Callable[..., tf.Tensor]
     convolve: Callable[..., tf.Tensor]
+    convolve_rows: Callable[..., tf.Tensor]
 
 
 def _hybrid(precision: tf.DType | None) -> Kernels:
+    convolution = functools.partial(convolve, precision=precision)
     return Kernels(
         functools.partial(hidden_states, precision=precision, fuse=compiled),
         softmax_weights,
         functools.partial(word_nll, precision=precision),
-        functools.partial(convolve, precision=precision),
+        convolution,
+        # Products of rounded factors are quick enough as they are.
+        convolution if precision else convolve_rows,
     )
 
 
@@ -41,10 +45,10 @@ def _hybrid(precision: tf.DType | None) -> Kernels:
 # that is not compiled, and compile the recurrences alone. Products of factors rounded to eight bits are quicker still,
 # where the processor knows them and XLA does not compile. On a GPU none has been timed.
 KERNELS = {
-    "fused": Kernels(hidden_states, softmax_weights, word_nll, convolve),
+    "fused": Kernels(hidden_states, softmax_weights, word_nll, convolve, convolve),
     "hybrid": _hybrid(None),
     "bfloat16": _hybrid(tf.bfloat16),
-    "plain": Kernels(plain_hidden_states, PlainSoftmax, plain_word_nll, plain_convolve),
+    "plain": Kernels(plain_hidden_states, PlainSoftmax, plain_word_nll, plain_convolve, plain_convolve),
 }
 
 __all__ = ["KERNELS", "Kernels"]

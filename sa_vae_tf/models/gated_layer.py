@@ -21,6 +21,7 @@ class GatedLayer(NamedTuple):
     """
 
     convolve: Callable[..., tf.Tensor]
+    convolve_rows: Callable[..., tf.Tensor]  # The same where no pixel of the rows that are read comes too late.
     vertical_kernel: keras.Variable  # [reach + 1, 2 * reach + 1, in, 2 * channels], a pixel's own row last
     vertical_bias: keras.Variable
     across_kernel: keras.Variable  # [2 * channels, 2 * channels]
@@ -45,8 +46,8 @@ class GatedLayer(NamedTuple):
         Returns:
           [batch, rows, width, 2 * channels], less the rows above.
         """
-        above = 0 if follows else self.reach
-        return self.convolve(maps, _of(self.vertical_kernel, channels), ((above, 0), (self.reach, self.reach)))
+        above, convolve = (0, self.convolve) if follows else (self.reach, self.convolve_rows)
+        return convolve(maps, _of(self.vertical_kernel, channels), ((above, 0), (self.reach, self.reach)))
 
     def horizontal(self, maps: tf.Tensor, follows: bool = False, channels: slice = ALL) -> tf.Tensor:
         """Convolves the columns of an image with those to the left, as `vertical` does rows."""
@@ -78,10 +79,25 @@ def affine(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> tf.Ten
 
 def down(maps: tf.Tensor) -> tf.Tensor:
     """Moves images down by a row."""
-    # Of tf.slice the derivative is quick, of [:, :-1] it is not.
-    return tf.pad(tf.slice(maps, [0] * 4, [-1, maps.shape[1] - 1, -1, -1]), [[0, 0], [1, 0], [0, 0], [0, 0]])
+    return _moved(maps, 1, 1)
 
 
 def right(maps: tf.Tensor) -> tf.Tensor:
     """Moves images right by a column."""
-    return tf.pad(tf.slice(maps, [0] * 4, [-1, -1, maps.shape[2] - 1, -1]), [[0, 0], [0, 0], [1, 0], [0, 0]])
+    return _moved(maps, 2, 1)
+
+
+def _moved(maps: tf.Tensor, axis: int, by: int) -> tf.Tensor:
+    """Moves images by one along an axis, in or against its direction; what leaves them is lost.
+
+    The derivative is the opposite move. TensorFlow's own is slow, and under XLA has no derivative itself.
+    """
+
+    @tf.custom_gradient
+    def move(maps):
+        start, zeros = [0] * 4, [[0, 0] for _ in range(4)]
+        start[axis], zeros[axis] = int(by < 0), [int(by > 0), int(by < 0)]
+        size = [-1 if place != axis else maps.shape[axis] - 1 for place in range(4)]
+        return tf.pad(tf.slice(maps, start, size), zeros), lambda cotangent: _moved(cotangent, axis, -by)
+
+    return move(maps)

@@ -98,7 +98,8 @@ class PixelCNNDecoder(keras.Model):
             across = weights(f"{name}_across", (2 * channels, 2 * channels))
             horizontal = weights(f"{name}_horizontal", (1, reach + 1, inputs, 2 * channels))
             output = weights(f"{name}_output", (channels, channels))
-            return GatedLayer(KERNELS[kernels].convolve, *vertical, *across, *horizontal, *output)
+            convolutions = KERNELS[kernels].convolve, KERNELS[kernels].convolve_rows
+            return GatedLayer(*convolutions, *vertical, *across, *horizontal, *output)
 
         if latent_dim:
             # The authors' variance, 2 / inputs.

@@ -34,6 +34,7 @@ def select_device(config: Config) -> None:
         tf.config.set_visible_devices([], "GPU")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(config.tensor_float_32)
     if config.data == "image" or not config.compiles:
         # It makes sums in the loop of a large PixelCNN's refinement fail: github.com/tensorflow/tensorflow/issues/23780
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})

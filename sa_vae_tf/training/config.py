@@ -85,6 +85,10 @@ class Config:
     deterministic: bool = _option(
         False, "Ask for kernels that give the same bits in every run; turns XLA off. On CPU, XLA's do so already."
     )
+    tensor_float_32: bool = _option(
+        True, "Let a GPU round the factors of its products to eleven bits (TF32), as TensorFlow does by itself; off: "
+        "products in full float32.",
+    )  # fmt: skip
 
     # Data.
     data: str = _option("synthetic", "Kind of data.", choices=("synthetic", "text", "image"))

@@ -18,6 +18,10 @@ TINY = {
         data="image", data_file="random", image_height=8, image_width=12, encoder_channels="4,6", latent_dim=5,
         pixelcnn_kernels="5,3,3", pixelcnn_channels=6, pixelcnn_latent_maps=2, batch_size=3,
     ),
+    "image by frequencies": Config(
+        data="image", data_file="random", image_height=8, image_width=12, encoder_channels="4,6", latent_dim=5,
+        pixelcnn_kernels="5,7,5,3", pixelcnn_channels=16, pixelcnn_latent_maps=2, batch_size=3, kernels="hybrid",
+    ),
 }  # fmt: skip
 
 
@@ -28,6 +32,9 @@ def flops(function) -> int:
         if operation.type == "MatMul":
             left = operation.inputs[0].shape
             total += 2 * operation.outputs[0].shape.num_elements() * left[0 if operation.get_attr("transpose_a") else 1]
+        elif operation.type == "BatchMatMulV2":
+            left = operation.inputs[0].shape
+            total += 2 * operation.outputs[0].shape.num_elements() * left[-2 if operation.get_attr("adj_x") else -1]
         elif operation.type == "Conv2D":
             total += 2 * operation.outputs[0].shape.num_elements() * math.prod(operation.inputs[1].shape[:3])
     return total

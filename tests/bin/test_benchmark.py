@@ -1,6 +1,9 @@
 """The benchmark's line."""
 
+import importlib.util
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -63,6 +66,38 @@ def test_rounded_factors(launcher):
     # Factors of eight bits, whose errors in long sums partly cancel.
     assert 1e-4 < line["gradient_distance"] < 0.1
     assert 0 < line["loss_distance"] < 1e-2
+
+
+def test_a_program_for_another_runtime(launcher, tmp_path):
+    folder = tmp_path / "program"
+    [line] = benchmark(launcher, "--config=synthetic", "--svi_steps=2", f"--program_dir={folder}")
+    program = json.loads((folder / "program.json").read_text())
+    assert line["kept_steps"] == program["kept_steps"]
+    assert {path.name for path in folder.iterdir()} == {"step.mlir", "inputs.npz", "program.json"}
+    # What the step changes is as it was given, and what it returns besides are its figures.
+    inputs, outputs, updates = (program[name] for name in ("inputs", "outputs", "updates"))
+    assert all(
+        outputs[int(output)] == {k: inputs[given][k] for k in ("dtype", "shape")} for output, given in updates.items()
+    )
+    assert program["results"] == sorted(program["expected"])
+    assert len(outputs) == len(program["results"]) + len(updates)
+    assert 0 < program["expected"]["gradient_norm"] < 1e4
+    ended = launcher.run("bin/benchmark.py", "--config=small", "--strategy=mirrored", f"--program_dir={folder}")
+    assert ended.status == 2
+    assert "--strategy=mirrored: expected none, for a program of one device" in ended.stderr
+    jax_runs(folder)
+
+
+def jax_runs(folder):
+    """Runs the program where JAX is at hand: it is no requirement of this package's."""
+    if importlib.util.find_spec("jax") is None:
+        return
+    ended = subprocess.run(
+        [sys.executable, "bin/run_program.py", "--repeats=1", folder], capture_output=True, text=True
+    )
+    line = json.loads(ended.stdout)
+    # The same compiler, of another version.
+    assert max(line["distance"].values()) < 1e-5
 
 
 @pytest.mark.slow

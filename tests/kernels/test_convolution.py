@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels.convolution import convolve, plain_convolve
+from sa_vae_tf.kernels.convolution import convolve, convolve_rows, plain_convolve
 from sa_vae_tf.training.build import build_model
 from tests import images
 from tests.kernels.test_kernels import CLOSE, MODES, waves
@@ -18,9 +18,9 @@ def plain(inputs: tf.Tensor, kernel: tf.Tensor, padding=((0, 0), (0, 0))) -> tf.
     return tf.nn.conv2d(tf.pad(inputs, [(0, 0), *padding, (0, 0)]), kernel, 1, "VALID")
 
 
-def arguments(rows: int, columns: int) -> list[tf.Tensor]:
+def arguments(rows: int, columns: int, channels: int = 3) -> list[tf.Tensor]:
     """Inputs and a kernel of which no two sizes are the same."""
-    return [tf.constant(rng.normal(size=shape)) for shape in ([2, 6, 7, 3], [rows, columns, 3, 4])]
+    return [tf.constant(rng.normal(size=shape)) for shape in ([2, 6, 7, channels], [rows, columns, channels, 4])]
 
 
 def derivatives(function, inputs: list[tf.Tensor], order: int) -> list[tf.Tensor]:
@@ -53,6 +53,32 @@ def test_values_and_first_and_second_derivatives(rows, columns, padding, mode):
         np.testing.assert_allclose(a, e, **CLOSE)
 
 
+@pytest.mark.parametrize(
+    ("rows", "columns", "padding"), [(3, 5, ((2, 0), (2, 2))), (6, 7, ((5, 0), (3, 3))), (1, 6, ((0, 0), (1, 4)))]
+)
+def test_by_frequencies(rows, columns, padding):
+    inputs = arguments(rows, columns, channels=16)
+    graph = tf.function(autograph=False, func=lambda: derivatives(lambda *i: convolve_rows(*i, padding), inputs, 1))
+    expected = tf.function(autograph=False, func=lambda: derivatives(lambda *i: plain(*i, padding), inputs, 1))()
+    for a, e in zip(graph(), expected, strict=True):
+        # Sums of some hundred terms, up to a thousand in size.
+        np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-12 * np.max(np.abs(e)))
+    kinds = operations(lambda: convolve_rows(*inputs, padding))
+    assert "MatMul" in " ".join(kinds)  # Of the transforms.
+    assert "MatMul" not in " ".join(operations(lambda: convolve(*inputs, padding)))
+
+
+def test_rounding_by_frequencies_stays_in_the_rows_that_are_read():
+    inputs, kernel = (tf.cast(x, tf.float32) for x in arguments(3, 5, channels=16))
+    padding = (2, 0), (2, 2)
+    found, expected = (f(inputs, kernel, padding).numpy() for f in (convolve_rows, convolve))
+    # Some ten roundings of float32, 6e-8 each, of what is as large as the sums.
+    assert np.linalg.norm(found - expected) < 1e-6 * np.linalg.norm(expected)
+    # Without the rows from the fourth on, the first three results stay as they are to the bit.
+    below = tf.concat([inputs[:, :3], tf.zeros_like(inputs[:, 3:])], 1)
+    np.testing.assert_array_equal(convolve_rows(below, kernel, padding)[:, :3], found[:, :3])
+
+
 def test_third_derivatives():
     inputs = arguments(3, 2)
     actual = tf.function(autograph=False, func=lambda: derivatives(convolve, inputs, 2))()
@@ -62,14 +88,15 @@ def test_third_derivatives():
         np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-10 * np.max(np.abs(e)))
 
 
-def test_batch_may_be_unknown_when_the_graph_is_built():
-    inputs, kernel = arguments(3, 2)
+@pytest.mark.parametrize(("convolve", "columns"), [(convolve, 2), (convolve_rows, 5)])
+def test_batch_may_be_unknown_when_the_graph_is_built(convolve, columns):
+    inputs, kernel = arguments(3, columns, channels=16)
     signature = [tf.TensorSpec([None, *inputs.shape[1:]], tf.float64), tf.TensorSpec(kernel.shape, tf.float64)]
     graph = tf.function(
         autograph=False, func=lambda *inputs: derivatives(convolve, list(inputs), 1), input_signature=signature
     )
     for a, e in zip(graph(inputs, kernel), derivatives(plain, [inputs, kernel], 1), strict=True):
-        np.testing.assert_allclose(a, e, **CLOSE)
+        np.testing.assert_allclose(a, e, rtol=1e-10, atol=1e-12 * np.max(np.abs(e)))
 
 
 def test_rounded_factors():

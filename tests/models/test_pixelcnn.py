@@ -157,6 +157,22 @@ def test_a_pixel_depends_on_those_before_it_in_reach_and_no_others(kernel_sizes,
     assert not np.any(expected & ~earlier)
 
 
+@BOTH_SHIFTS
+@pytest.mark.parametrize("kernels", ["fused", "hybrid", "bfloat16"])
+def test_no_bit_of_a_later_pixel_reaches_an_earlier_one(kernels, shift_every_layer):
+    """Not by rounding either, where kernels are wide and channels many enough to be taken by frequencies."""
+    decoder = PixelCNNDecoder(4, 6, LATENT, (9, 9, 5), 16, MAPS, shift_every_layer, kernels)
+    image = rng.integers(0, 2, [4, 6, 1])
+    order = np.arange(24).reshape(4, 6, 1)
+    # A copy of the image for each pixel, in which that pixel and all after it are others.
+    changed = np.where(order >= np.arange(24).reshape(-1, 1, 1, 1), 1 - image, image)
+    z = tf.zeros([25, LATENT])
+    original, *others = decoder.log_odds(z, decoder.prepare(np.concatenate([image[None], changed]))).numpy()
+    for pixel, other in enumerate(others):
+        np.testing.assert_array_equal(other.ravel()[: pixel + 1], original.ravel()[: pixel + 1])
+        assert pixel > 17 or np.any(other != original)  # The last row's pixels may be read by no gate that is open.
+
+
 def test_no_blind_spot_and_what_the_extra_shift_costs():
     sizes, pixel, order = (3, 3, 3, 3), (5, 2), np.arange(36).reshape(6, 6)
     whole, shifted = (receptive_field(sizes, 6, 6, shift)[pixel] for shift in (False, True))
@@ -332,6 +348,20 @@ def test_the_size_of_the_paper():
     assert result["losses"] == sorted(result["losses"], reverse=True)  # The second step on the same images is lower.
     assert result["peak_memory"] <= 3.5
     assert result["sampling_seconds"] <= 60
+
+
+def test_a_step_that_xla_compiles_is_the_same():
+    """With exact products, whose second derivatives XLA has not of all of TensorFlow's operations."""
+    model = build_model(images.tiny("", "", "random"))
+    x = tf.constant(images.bars(4) > 0.5, tf.uint8)
+    drawn = model.draws({"x": x, "index": tf.range(4, dtype=tf.int64)})  # XLA would draw other numbers.
+    actual, expected = (
+        tf.function(lambda: model.means(*drawn), autograph=False, jit_compile=compiled)() for compiled in (True, False)
+    )
+    for a, e in zip(actual, expected, strict=True):
+        # Two orders of summation in float32, through two refinement steps; of a bias before a batch normalisation,
+        # whose gradient is zero, the rounding alone.
+        np.testing.assert_allclose(a, e, rtol=1e-4, atol=1e-5 + 1e-5 * np.max(np.abs(e)))
 
 
 def test_the_plain_kernels_give_the_same():
