@@ -15,19 +15,25 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-import numpy as np
+try:
+    import jax
+    import numpy as np
+    from jax import export
+except ModuleNotFoundError as missing:
+    sys.exit(f"run_program.py: {missing}; expected JAX (pip install jax, or jax[cuda13] for a GPU)")
 
 jax.config.update("jax_enable_x64", True)
-from jax import export  # noqa: E402
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("programs", nargs="+", type=Path, help="Folders that bin/benchmark.py wrote.")
-    parser.add_argument("--repeats", type=int, default=11, help="Timed steps, after two that are not timed.")
-    parser.add_argument("--compilers", type=int, default=os.cpu_count(), help="Programs compiled at once.")
+    parser.add_argument("--repeats", type=positive, default=11, help="Timed steps, after two that are not timed.")
+    parser.add_argument("--compilers", type=positive, default=os.cpu_count(), help="Programs compiled at once.")
     arguments = parser.parse_args()
+    for folder in arguments.programs:
+        if not (folder / "program.json").is_file():
+            parser.error(f"{folder}: expected a folder with program.json, which bin/benchmark.py --program_dir writes")
     # Steps are timed when all is compiled.
     with concurrent.futures.ThreadPoolExecutor(arguments.compilers) as pool:
         compiled = list(zip(arguments.programs, pool.map(compile_step, arguments.programs), strict=True))
@@ -40,6 +46,13 @@ def main():
         except Exception as error:  # What one program lacks, memory say, others may not.
             line["error"] = f"{type(error).__name__}: {str(error)[:300]}"
         print(json.dumps(line), flush=True)
+
+
+def positive(text):
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def compile_step(folder):
