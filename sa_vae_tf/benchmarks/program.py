@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,10 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
     """
     if config.strategy != "none":
         raise UserError(f"--strategy={config.strategy}: expected none, for a program of one device")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--program_dir={folder}: expected a folder, new or there ({error.strerror})") from None
     model, batch = make(config)
     step = tf.function(model.train_step, autograph=False, jit_compile=True)
     concrete = step.get_concrete_function(batch)
@@ -52,11 +57,8 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
         else:
             kept[f"input{number}"] = value
         inputs.append(spec)
-    generator = step.experimental_get_compiler_ir(batch)
-    device = "/device:CPU:0"
-    header = generator(stage="hlo", device_name=device).partition("\n")[0]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "step.mlir").write_bytes(generator(stage="stablehlo_serialized", device_name=device))
+    header = _compiled(step, batch, "hlo").partition("\n")[0]
+    (folder / "step.mlir").write_bytes(_compiled(step, batch, "stablehlo_serialized"))
     np.savez_compressed(folder / "inputs.npz", **kept)
     described = {
         "config": size,
@@ -77,6 +79,13 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
     }
     (folder / "program.json").write_text(json.dumps(program, indent=1) + "\n", encoding="utf-8")
     return {**described, "program": str(folder), **program["expected"]}
+
+
+def _compiled(step: Any, batch: dict[str, tf.Tensor], stage: str) -> Any:
+    with warnings.catch_warnings():
+        # Without a device TensorFlow refuses variables, with one it warns.
+        warnings.simplefilter("ignore")
+        return step.experimental_get_compiler_ir(batch)(stage=stage, device_name="/device:CPU:0")
 
 
 def drawn(number: int, spec: dict[str, Any]) -> np.ndarray:

@@ -85,6 +85,9 @@ def test_a_program_for_another_runtime(launcher, tmp_path):
     ended = launcher.run("bin/benchmark.py", "--config=small", "--strategy=mirrored", f"--program_dir={folder}")
     assert ended.status == 2
     assert "--strategy=mirrored: expected none, for a program of one device" in ended.stderr
+    ended = launcher.run("bin/benchmark.py", "--config=small", f"--program_dir={folder / 'step.mlir'}")
+    assert ended.status == 2
+    assert "step.mlir: expected a folder, new or there (File exists)" in ended.stderr
     jax_runs(folder)
 
 
