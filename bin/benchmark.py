@@ -57,6 +57,8 @@ def main():
     config = _settings()
     select_device(config)
     if PROGRAM_DIR.value:
+        if MEASURE.value != "step" or COMPARE.value:
+            raise UserError(f"--program_dir={PROGRAM_DIR.value}: expected --measure=step without --compare")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
     for figures in _measure(config):

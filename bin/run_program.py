@@ -34,18 +34,28 @@ def main():
     for folder in arguments.programs:
         if not (folder / "program.json").is_file():
             parser.error(f"{folder}: expected a folder with program.json, which bin/benchmark.py --program_dir writes")
+    failed = 0
     # Steps are timed when all is compiled.
     with concurrent.futures.ThreadPoolExecutor(arguments.compilers) as pool:
-        compiled = list(zip(arguments.programs, pool.map(compile_step, arguments.programs), strict=True))
-    for folder, (program, step, seconds) in compiled:
-        known = {key: value for key, value in program.items() if key not in ("inputs", "outputs", "updates", "results")}
-        line = {**known, "program": folder.name, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
-        line.update(flags=os.environ.get("XLA_FLAGS", ""), compile_s=round(seconds, 1), repeats=arguments.repeats)
+        compiled = [(folder, pool.submit(compile_step, folder)) for folder in arguments.programs]
+    for folder, compilation in compiled:
+        line = {"program": str(folder), "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+        line.update(flags=os.environ.get("XLA_FLAGS", ""), repeats=arguments.repeats)
         try:
-            line.update(measure(folder, program, step, arguments.repeats))
+            program, step, seconds = compilation.result()
+            known = {key: program[key] for key in program if key not in ("inputs", "outputs", "updates", "results")}
+            line = {
+                **known,
+                **line,
+                "compile_s": round(seconds, 1),
+                **measure(folder, program, step, arguments.repeats),
+            }
         except Exception as error:  # What one program lacks, memory say, others may not.
             line["error"] = f"{type(error).__name__}: {str(error)[:300]}"
+            print(f"run_program.py: {folder}: {line['error']}", file=sys.stderr)
+            failed = 1
         print(json.dumps(line), flush=True)
+    return failed
 
 
 def positive(text):
