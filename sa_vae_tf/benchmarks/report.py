@@ -52,6 +52,7 @@ def suite() -> list[list[str]]:
         *each("paper images", "--svi_steps=5", nothing_kept),
         *each("small medium", "--svi_steps=20", graph, hybrid),
         *each("paper", "--svi_steps=5", "--jit_compile", "--kernels=fused"),
+        *each("images", "--svi_steps=5", "--kernels=fused"),
         *each("small medium", "--svi_steps=20", graph, rounded),
         *each("paper images", "--svi_steps=5", graph, rounded),
         *each("paper", "--svi_steps=20", graph, rounded),

@@ -22,8 +22,8 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 # A convolution of inputs and kernel with padding, whose derivatives are not asked for.
 Forward = Callable[[tf.Tensor, tf.Tensor, Padding], tf.Tensor]
 
-# Kernels with fewer columns or inputs are not taken by frequencies: on 2 cores, of images of 28x28 with 32 channels, a
-# kernel of nine columns took half the time by them, of seven two thirds, of five three quarters, of three a fifth more.
+# Kernels with fewer columns or inputs are not taken by frequencies: in a row of 28 pixels one of nine columns takes 47
+# products by them in place of 252, of five 44 in place of 140, of three 43 in place of 84, and the transforms besides.
 COLUMNS, INPUTS = 5, 16
 
 

@@ -1,6 +1,5 @@
 """The benchmark's line."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -88,13 +87,12 @@ def test_a_program_for_another_runtime(launcher, tmp_path):
     ended = launcher.run("bin/benchmark.py", "--config=small", f"--program_dir={folder / 'step.mlir'}")
     assert ended.status == 2
     assert "step.mlir: expected a folder, new or there (File exists)" in ended.stderr
-    jax_runs(folder)
 
 
-def jax_runs(folder):
-    """Runs the program where JAX is at hand: it is no requirement of this package's."""
-    if importlib.util.find_spec("jax") is None:
-        return
+def test_jax_runs_a_program(launcher, tmp_path):
+    pytest.importorskip("jax", reason="JAX is no requirement of this package's")
+    folder = tmp_path / "program"
+    benchmark(launcher, "--config=synthetic", "--svi_steps=2", f"--program_dir={folder}")
     ended = subprocess.run(
         [sys.executable, "bin/run_program.py", "--repeats=1", folder], capture_output=True, text=True
     )
