@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -18,6 +19,9 @@ from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
+
+# Under the name of this package its messages are shown.
+logger = logging.getLogger("sa_vae_tf.benchmark")
 
 CONFIG = flags.DEFINE_enum(
     "config", "small", list(SIZES), "Sizes: the text model's, the image model's, or the synthetic generator's. "
@@ -61,6 +65,7 @@ def main():
             raise UserError(f"--program_dir={PROGRAM_DIR.value}: expected --measure=step without --compare")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
+    logger.info("Compiling, then %d timed calls after two that are not", REPEATS.value)
     for figures in _measure(config):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
 

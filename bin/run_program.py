@@ -1,8 +1,11 @@
 """Times programs of training steps with JAX's runtime: python bin/run_program.py PROGRAM_DIR ...
 
 Programs are written by bin/benchmark.py --program_dir. What a step returns is compared with what it returned there.
-A line of JSON for each program. This file needs JAX and NumPy, and nothing else of its repository: TensorFlow, say, may
-not be where a GPU is.
+A line of JSON for each program: what bin/benchmark.py says of a step; device, jax, flags (XLA_FLAGS) and repeats;
+compile_s; gib, what the runtime says that the step takes; found, the first step's results, and distance, how far they
+are from those expected, relative to them; median_s, seconds of a step; tflops, 1e12 operations of its matrix products
+and convolutions a second; or error. This file needs JAX and NumPy, and nothing else of its repository: TensorFlow, say,
+may not be where a GPU is.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 
@@ -11,6 +12,8 @@ import tensorflow as tf
 from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.config import Config
+
+logger = logging.getLogger(__name__)
 
 CLUSTER = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
 
@@ -60,12 +63,15 @@ def _local_devices(replicas: int) -> list[str]:
     if gpus:
         return [f"GPU:{number}" for number in range(replicas or len(gpus))]
     [cpu, *_] = tf.config.list_physical_devices("CPU")
+    cores = len(os.sched_getaffinity(0))
+    if replicas > cores:
+        logger.warning("--replicas=%d: more devices than cores, %d, take longer", replicas, cores)
     wanted = [tf.config.LogicalDeviceConfiguration()] * (replicas or 1)
     try:
         tf.config.set_logical_device_configuration(cpu, wanted)
         # Each has threads of its own, which wait for no other: TensorFlow reads this when it makes its devices.
         os.environ["TF_OVERRIDE_GLOBAL_THREADPOOL"] = "1"
-        tf.config.threading.set_intra_op_parallelism_threads(max(1, len(os.sched_getaffinity(0)) // len(wanted)))
+        tf.config.threading.set_intra_op_parallelism_threads(max(1, cores // len(wanted)))
     except RuntimeError:  # TensorFlow has begun: what there is must do.
         if len(tf.config.list_logical_devices("CPU")) < len(wanted):
             raise UserError(f"--replicas={replicas}: TensorFlow has begun with fewer logical CPUs") from None

@@ -18,3 +18,11 @@ def test_devices_share_out_the_cores():
     ended = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=hidden)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.split()[-2:] == ["2", str(max(1, len(os.sched_getaffinity(0)) // 2))]
+
+
+def test_more_devices_than_cores_are_warned_of():
+    script = "import os; os.sched_getaffinity = lambda process: {0}\nimport logging; logging.basicConfig()\n" + SCRIPT
+    hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=hidden)
+    assert ended.stdout.split()[-2:] == ["2", "1"], ended.stderr
+    assert "--replicas=2: more devices than cores, 1" in ended.stderr
