@@ -65,6 +65,7 @@ def main():
             raise UserError(f"--program_dir={PROGRAM_DIR.value}: expected --measure=step without --compare")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
+    _check(config)
     logger.info("Compiling, then %d timed calls after two that are not", REPEATS.value)
     for figures in _measure(config):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
@@ -77,26 +78,31 @@ def _settings():
     return settings.Config(**{**given, **own})
 
 
-def _measure(config):
+def _check(config):
+    """Raises `UserError` where what is to be measured does not fit the settings."""
+    refines = config.method == "sa_vae" and config.svi_steps
     if config.strategy == "multi_worker" or (config.strategy != "none" and (MEASURE.value != "step" or COMPARE.value)):
         raise UserError(
             f"--strategy={config.strategy}: expected none, or mirrored for --measure=step without --compare"
         )
-    if COMPARE.value and (MEASURE.value != "step" or config.method != "sa_vae" or not config.svi_steps):
+    if COMPARE.value and (MEASURE.value != "step" or not refines):
         raise UserError(
             f"--compare={COMPARE.value}: expected --measure=step of --method=sa_vae with --svi_steps above 0"
         )
+    if MEASURE.value == "parts" and not refines:
+        raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0")
+    if MEASURE.value == "rounding" and config.kernels == "fused":
+        raise UserError("--measure=rounding: expected --kernels=bfloat16 or plain, to compare with fused")
+    if MEASURE.value == "sampling" and config.data == "synthetic":
+        raise UserError("--measure=sampling: expected --config of texts or images")
+
+
+def _measure(config):
     if MEASURE.value == "parts":
-        if config.method != "sa_vae" or not config.svi_steps:
-            raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0")
         return benchmark_parts(config, REPEATS.value)
     if MEASURE.value == "rounding":
-        if config.kernels == "fused":
-            raise UserError("--measure=rounding: expected --kernels=bfloat16 or plain, to compare with fused")
         return [benchmark_rounding(config)]
     if MEASURE.value == "sampling":
-        if config.data == "synthetic":
-            raise UserError("--measure=sampling: expected --config of texts or images")
         return [benchmark_sampling(config, REPEATS.value)]
     if MEASURE.value == "evaluation":
         return [benchmark_evaluation(config, REPEATS.value, IW_SAMPLES.value)]
