@@ -238,8 +238,8 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     if others:
         sections += [
             "## Other programs",
-            "On the same machine, with exact products too; their seconds over this program's, with fused or hybrid kernels, "
-            "the less.",
+            "On the same machine, with exact products too; their seconds over this program's, with fused or hybrid "
+            "kernels, the less.",
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
                     Column("times as long", beside("fused", "hybrid")),
                     Column("as on a device a core", beside("fused", "hybrid", spread=True)),
