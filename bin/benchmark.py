@@ -58,6 +58,8 @@ def main():
         command = shlex.join(["python", "bin/benchmark.py", *sys.argv[1:]])
         print("Written:", *report.write(Path(REPORT_DIR.value), command, PEERS.value))
         return
+    if PEERS.value:
+        raise UserError(f"--peers={PEERS.value}: expected --report_dir besides")
     config = _settings()
     select_device(config)
     if PROGRAM_DIR.value:

@@ -83,9 +83,18 @@ def test_every_measurement_is_one_the_script_knows():
         assert arguments[0].removeprefix("--config=") in SIZES
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"impl": "jax", "config": "small", "K": "five", "median_s": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        '{"impl": "jax", "config": "small", "K": "five", "median_s": 1}',
+        '{"impl": "jax", "config": "huge", "K": 5, "median_s": 1}',
+        '{"impl": "jax", "config": "small", "K": 5, "median_s": -1}',
+    ],
+)
 def test_malformed_lines_of_others(content, tmp_path):
     path = tmp_path / "peers.jsonl"
-    path.write_text(content)
-    with pytest.raises(UserError, match=r"--peers=.*expected JSON lines with impl, config, K and median_s"):
+    path.write_text("\n" + content)
+    with pytest.raises(UserError, match=r"--peers=.*: line 2: .*: expected JSON with impl, config \(small, "):
         report.write(tmp_path, "a command", str(path))

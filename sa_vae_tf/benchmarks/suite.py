@@ -1,0 +1,57 @@
+"""What a report measures: the arguments of bin/benchmark.py, a process each."""
+
+from __future__ import annotations
+
+import os
+
+# Calls that are timed, by size; others as many as the script's default.
+REPEATS = {"medium": 3, "paper": 1, "images": 1}
+
+
+def suite() -> list[list[str]]:
+    """Returns the arguments of each measurement."""
+
+    def each(configs: str, *arguments: str) -> list[list[str]]:
+        return [
+            [f"--config={config}", *arguments, *([f"--repeats={REPEATS[config]}"] if config in REPEATS else [])]
+            for config in configs.split()
+        ]
+
+    finite_difference, graph, nothing_kept = "--hvp=finite_difference", "--nojit_compile", "--kept_mib=0"
+    hybrid, rounded = "--kernels=hybrid", "--kernels=bfloat16"
+    device_a_core = "--strategy=mirrored", f"--replicas={os.cpu_count()}"
+    return [
+        *each("small medium paper images", "--method=vae"),
+        *each("small medium paper images", "--svi_steps=5"),
+        *each("small medium images", "--svi_steps=10"),
+        *each("small medium paper images synthetic", "--svi_steps=20"),
+        *each("small", "--svi_steps=80"),
+        *each("small medium", "--svi_steps=20", finite_difference),
+        *each("paper images", "--svi_steps=5", finite_difference),
+        *each("small medium", "--svi_steps=20", nothing_kept),
+        *each("paper images", "--svi_steps=5", nothing_kept),
+        *each("small medium", "--svi_steps=20", graph, hybrid),
+        *each("paper", "--svi_steps=5", "--jit_compile", "--kernels=fused"),
+        *each("images", "--svi_steps=5", "--kernels=fused"),
+        *each("small medium", "--svi_steps=20", graph, rounded),
+        *each("paper images", "--svi_steps=5", graph, rounded),
+        *each("paper", "--svi_steps=20", graph, rounded),
+        *each("small medium synthetic", "--svi_steps=20", *device_a_core),
+        *each("paper images", "--svi_steps=5", *device_a_core),
+        *each("paper", "--svi_steps=20", *device_a_core),
+        *each("medium", "--svi_steps=20", graph, rounded, *device_a_core),
+        *each("paper images", "--svi_steps=5", graph, rounded, *device_a_core),
+        # With as little memory as can be, and with as much as is of use.
+        *each("paper", "--svi_steps=20", nothing_kept),
+        *each("paper", "--svi_steps=5", "--kept_mib=1536"),
+        *each("paper", "--svi_steps=20", "--kept_mib=6144"),
+        *each("paper", "--svi_steps=20", "--kept_mib=4096", graph, rounded),
+        # Compiled by XLA these take many minutes.
+        *each("small medium images", "--svi_steps=5", graph, "--compare=unrolled"),
+        *each("small medium", "--measure=rounding", "--svi_steps=20", graph, rounded),
+        *each("paper images", "--measure=rounding", "--svi_steps=2", graph, rounded),
+        *each("small medium", "--measure=parts", "--svi_steps=20"),
+        *each("paper images", "--measure=parts", "--svi_steps=2"),
+        *each("medium paper images", "--measure=sampling"),
+        *each("medium images", "--measure=evaluation", "--iw_samples=10"),
+    ]
