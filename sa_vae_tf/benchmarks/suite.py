@@ -39,6 +39,7 @@ def suite() -> list[list[str]]:
         *each("small medium synthetic", "--svi_steps=20", *device_a_core),
         *each("paper images", "--svi_steps=5", *device_a_core),
         *each("paper", "--svi_steps=20", *device_a_core),
+        *each("medium", "--svi_steps=20", graph, hybrid, *device_a_core),
         *each("medium", "--svi_steps=20", graph, rounded, *device_a_core),
         *each("paper images", "--svi_steps=5", graph, rounded, *device_a_core),
         # With as little memory as can be, and with as much as is of use.
@@ -46,6 +47,8 @@ def suite() -> list[list[str]]:
         *each("paper", "--svi_steps=5", "--kept_mib=1536"),
         *each("paper", "--svi_steps=20", "--kept_mib=6144"),
         *each("paper", "--svi_steps=20", "--kept_mib=4096", graph, rounded),
+        *each("paper", "--svi_steps=5", "--kept_mib=2048", *device_a_core),
+        *each("paper", "--svi_steps=20", "--kept_mib=7168", *device_a_core),
         # Compiled by XLA these take many minutes.
         *each("small medium images", "--svi_steps=5", graph, "--compare=unrolled"),
         *each("small medium", "--measure=rounding", "--svi_steps=20", graph, rounded),

@@ -95,6 +95,7 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
                     Column("times as long", beside("fused", "hybrid")),
                     Column("as on a device a core", beside("fused", "hybrid", spread=True)),
+                    Column("and more kept", beside("fused", "hybrid", more=True, spread=True)),
                     Column("as with more kept", beside("fused", "hybrid", more=True)),
                     Column("as with bfloat16", beside("bfloat16")),
                     Column("and a device a core", beside("bfloat16", spread=True)),

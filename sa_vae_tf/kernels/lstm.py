@@ -27,6 +27,7 @@ def hidden_states(
     cell: tf.Tensor,
     precision: Precision = None,
     fuse: Callable[[Callable], Callable] = as_it_is,
+    part: int | None = None,
 ) -> tf.Tensor:
     """Runs an LSTM whose inputs are already multiplied by their kernel.
 
@@ -41,15 +42,16 @@ def hidden_states(
       precision: of the factors of the products over all steps at once; None for their own. Those of one step have so
         few rows that rounding them saves no time.
       fuse: what makes a program of each pass over time (see `fusion`).
+      part: weights of a part in which a pass over time takes the kernel, one after the other; None for all at once.
 
     Returns:
       Hidden states, [time, batch, units].
     """
-    adjoint = _adjoint(fuse, precision)
+    adjoint = _adjoint(fuse, part, precision)
 
     def forward(projected, shift, kernel, hidden, cell):
         def compute(large: bool):
-            states, cells, gates = fuse(recurrences.forward)(projected, shift, kernel, hidden, cell)
+            states, cells, gates = fuse(recurrences.forward)(projected, shift, kernel, hidden, cell, part)
             return [states, cells], [gates]
 
         (states, cells), found = kept(compute, Keep.MEDIUM)
@@ -87,8 +89,8 @@ def plain_hidden_states(
     return tf.scan(step, projected, [hidden, cell])[0]
 
 
-def _adjoint(fuse: Callable[[Callable], Callable], precision: Precision) -> Callable[..., Inputs]:
-    """Returns the reverse pass, from arguments of `recurrences.reverse` to cotangents, as an operation."""
+def _adjoint(fuse: Callable[[Callable], Callable], part: int | None, precision: Precision) -> Callable[..., Inputs]:
+    """Returns the reverse pass, from arguments of `recurrences.reverse` but `part` to cotangents, as an operation."""
 
     @tf.custom_gradient
     def adjoint(*inputs):
@@ -96,15 +98,19 @@ def _adjoint(fuse: Callable[[Callable], Callable], precision: Precision) -> Call
         *forward, states = (tf.stop_gradient(x) for x in inputs[:5])
         more = [tf.stop_gradient(x) for x in inputs[5:]]
 
-        def compute(large: bool):
-            return fuse(recurrences.reverse)(*forward, states, *more), []
+        computed: list[Inputs] = []
 
-        (of_states, of_cells), _ = kept(compute, Keep.MEDIUM)
-        back = Reverse(of_states, of_cells)
-        result = Inputs(*fuse(recurrences.inputs_of)(*forward, back, *more))
+        def compute(large: bool):
+            back, result = fuse(recurrences.reverse)(*forward, part, states, *more)
+            computed.append(result)
+            return back, []
+
+        back = Reverse(*kept(compute, Keep.MEDIUM)[0])
+        # Where the first result was kept the second follows without a pass over time.
+        result = computed[0] if computed else fuse(recurrences.inputs_of)(*forward, back, *more)
 
         def grad(*cotangents):
-            found = fuse(recurrences.second)(*forward, back, Inputs(*cotangents))
+            found = fuse(recurrences.second)(*forward, part, back, Inputs(*cotangents))
             of_kernel = _to_kernel(found.hidden_before, result.arguments, precision)
             of_more = (found.more_cells, found.more_arguments) if more else ()
             return found.gates, found.cells, found.cell, of_kernel, found.states, *of_more

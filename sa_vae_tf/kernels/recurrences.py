@@ -7,10 +7,12 @@ direction of the forward pass. All are of plain operations that are not meant to
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from sa_vae_tf.kernels.products import in_parts
 from sa_vae_tf.kernels.scan import scan
 
 
@@ -37,12 +39,15 @@ class Inputs(NamedTuple):
     cell: tf.Tensor
 
 
-def forward(projected: tf.Tensor, shift: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> Forward:
+def forward(
+    projected: tf.Tensor, shift: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, part: int | None
+) -> Forward:
     """Runs the LSTM; arguments as for `lstm.hidden_states`."""
+    kernels = in_parts(kernel, part)
 
     def step(state, inputs):
         hidden, cell = state
-        gates = _gates(inputs[0] + shift + hidden @ kernel)
+        gates = _gates(inputs[0] + shift + _times(hidden, kernels))
         i, f, c, o = tf.split(gates, 4, -1)
         cell = f * cell + i * c
         hidden = o * tf.tanh(cell)
@@ -57,19 +62,29 @@ def gates_of(projected: tf.Tensor, shift: tf.Tensor, from_states: tf.Tensor) -> 
 
 
 def reverse(
-    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, states: tf.Tensor, *more: tf.Tensor
-) -> Reverse:
-    """Takes cotangents of the hidden states back through time.
+    gates: tf.Tensor,
+    cells: tf.Tensor,
+    cell: tf.Tensor,
+    kernel: tf.Tensor,
+    part: int | None,
+    states: tf.Tensor,
+    *more: tf.Tensor,
+) -> tuple[Reverse, Inputs]:
+    """Takes cotangents of the hidden states back through time, and to what the LSTM reads.
 
     Args:
       gates, cells: of the forward pass.
       cell: before the first step.
       kernel: the recurrent kernel.
+      part: as for `lstm.hidden_states`.
       states: cotangents of the hidden states.
       more: none, or cotangents of the cells and of the gates' arguments.
+
+    Returns:
+      What `inputs_of` takes to the second, and that.
     """
     # A product with a transposed matrix of few rows is several times slower than with one transposed before.
-    transposed = tf.transpose(kernel)
+    transposed = in_parts(tf.transpose(kernel), part)
 
     def step(carried, inputs):
         to_gates, to_cell, to_next, state, *added = inputs
@@ -79,16 +94,17 @@ def reverse(
         cell = cell + added[0] if added else cell
         arguments = to_gates * tf.concat([cell, cell, cell, hidden], -1)
         arguments = arguments + added[1] if added else arguments
-        return [arguments @ transposed, cell * to_next], [hidden, cell]
+        return [_times(arguments, transposed), cell * to_next], [hidden, cell]
 
     inputs = [*_coefficients(gates, cells, before(cell, cells)), states, *more]
-    return Reverse(*scan(step, [tf.zeros_like(cell), tf.zeros_like(cell)], inputs, backwards=True)[1])
+    back = Reverse(*scan(step, [tf.zeros_like(cell), tf.zeros_like(cell)], inputs, backwards=True)[1])
+    return back, inputs_of(gates, cells, cell, kernel, back, *more)
 
 
 def inputs_of(
     gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, back: Reverse, *more: tf.Tensor
 ) -> Inputs:
-    """Takes the result of `reverse` to what the LSTM reads; other arguments as there."""
+    """Takes cotangents of all states and cells to what the LSTM reads; other arguments as for `reverse`."""
     to_gates, _, to_next = _coefficients(gates, cells, before(cell, cells))
     arguments = to_gates * tf.concat([back.cells, back.cells, back.cells, back.states], -1)
     arguments = arguments + more[1] if more else arguments
@@ -96,7 +112,7 @@ def inputs_of(
 
 
 class Second(NamedTuple):
-    """Cotangents of what `reverse` and `inputs_of` read.
+    """Cotangents of what `reverse` reads.
 
     Attributes:
       gates, cells, cell, states, more_cells, more_arguments: of these arguments; the last two if they were given.
@@ -113,21 +129,28 @@ class Second(NamedTuple):
 
 
 def second(
-    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, back: Reverse, cotangents: Inputs
+    gates: tf.Tensor,
+    cells: tf.Tensor,
+    cell: tf.Tensor,
+    kernel: tf.Tensor,
+    part: int | None,
+    back: Reverse,
+    cotangents: Inputs,
 ) -> Second:
-    """Differentiates `reverse` and `inputs_of`, one after the other, in one recurrence forward in time.
+    """Differentiates `reverse` in one recurrence forward in time.
 
     Args:
-      gates, cells, cell, kernel: as for `reverse`.
-      back: its result.
-      cotangents: of the result of `inputs_of`.
+      gates, cells, cell, kernel, part: as for `reverse`.
+      back: the first of its results.
+      cotangents: of the second.
     """
+    kernels = in_parts(kernel, part)
     to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells))
 
     def step(carried, inputs):
         to_gates, to_cell, to_next, arguments = inputs
         hidden, cell = carried
-        arguments = arguments + hidden @ kernel
+        arguments = arguments + _times(hidden, kernels)
         i, f, c, o = tf.split(arguments * to_gates, 4, -1)
         cell = i + f + c + cell * to_next
         return [o + cell * to_cell, cell], [arguments, o + cell * to_cell, cell]
@@ -164,6 +187,11 @@ def to_arguments(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
 def before(first: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
     """Returns the states before each step, given that before the first."""
     return tf.concat([first[None], states[:-1]], 0)
+
+
+def _times(rows: tf.Tensor, kernels: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Returns rows times a kernel that is given by parts of its columns."""
+    return tf.concat([rows @ kernel for kernel in kernels], -1)
 
 
 def _gates(arguments):

@@ -14,13 +14,15 @@ themselves are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from sa_vae_tf.inference.kept import Keep, kept
-from sa_vae_tf.kernels.products import Precision, product, rounded
+from sa_vae_tf.kernels.fusion import as_it_is
+from sa_vae_tf.kernels.products import Precision, in_columns, product, rounded
 from sa_vae_tf.kernels.residuals import with_residuals
 
 # Columns of a block, at most. Products of fewer are slower; of 2,560 words their scores take 20 MiB.
@@ -59,26 +61,29 @@ def softmax_weights(kernel: tf.Tensor, bias: tf.Tensor, targets: tf.Tensor) -> S
       bias: [vocabulary].
       targets: int [...], words.
     """
-    vocabulary = kernel.shape[1]
-    blocks = -(-vocabulary // COLUMNS)
-    sizes = [vocabulary // blocks + (block < vocabulary % blocks) for block in range(blocks)]
-    columns = tf.gather(tf.transpose(kernel), targets)
-    return Softmax(tuple(tf.split(kernel, sizes, 1)), tuple(tf.split(bias, sizes)), columns, tf.gather(bias, targets))
+    kernels, biases = (tuple(in_columns(x, COLUMNS)) for x in (kernel, bias))
+    return Softmax(kernels, biases, tf.gather(tf.transpose(kernel), targets), tf.gather(bias, targets))
 
 
-def word_nll(states: tf.Tensor, weights: Softmax, precision: Precision = None) -> tf.Tensor:
+def word_nll(
+    states: tf.Tensor,
+    weights: Softmax,
+    precision: Precision = None,
+    fuse: Callable[[Callable], Callable] = as_it_is,
+) -> tf.Tensor:
     """Returns -log softmax(states @ kernel + bias)[targets] in nats.
 
     Args:
       states: [..., units].
       weights: of `softmax_weights`.
       precision: of the factors of products, and of what is kept of size words x vocabulary; None for their own.
+      fuse: what makes a program of what is between two products of a block (see `fusion`).
 
     Returns:
       [...].
     """
     rows = tf.reshape(states, [-1, states.shape[-1]])
-    normalizers = _log_normalizers(rows, weights.kernels, weights.biases, precision)
+    normalizers = _log_normalizers(rows, weights.kernels, weights.biases, precision, fuse)
     targets = tf.reduce_sum(states * weights.target_kernel, -1) + weights.target_bias
     return tf.reshape(normalizers, tf.shape(targets)) - targets
 
@@ -90,7 +95,11 @@ def plain_word_nll(states: tf.Tensor, weights: PlainSoftmax) -> tf.Tensor:
 
 
 def _log_normalizers(
-    rows: tf.Tensor, kernels: Sequence[tf.Tensor], biases: Sequence[tf.Tensor], precision: Precision
+    rows: tf.Tensor,
+    kernels: Sequence[tf.Tensor],
+    biases: Sequence[tf.Tensor],
+    precision: Precision,
+    fuse: Callable[[Callable], Callable],
 ) -> tf.Tensor:
     """Returns log sum exp(rows @ kernel + bias) of rows [rows, units], [rows]."""
     blocks = range(len(kernels))
@@ -100,10 +109,10 @@ def _log_normalizers(
     def times(a, b, transpose_a=False, transpose_b=False):
         return tf.cast(product(a, b, precision, transpose_a, transpose_b), rows.dtype)
 
-    def scores(factor, block, kernels, biases, after):
+    def scores(factor, kernel, after):
         # One block after the other: side by side they would need as much memory as all at once.
         with tf.control_dependencies(after):
-            return tf.nn.bias_add(times(factor, kernels[block]), biases[block])
+            return product(factor, kernel, precision)
 
     def forward(rows, *weights):
         kernels, biases = _halves(weights)
@@ -114,15 +123,12 @@ def _log_normalizers(
             exponentials: list[tf.Tensor] = []
             maxima: list[tf.Tensor] = []
             for block in blocks:
-                logits = scores(factor, block, kernels, biases, [slope])
-                largest = tf.reduce_max(logits, -1)
+                of_block = scores(factor, kernels[block], [slope])
+                exponential, largest, added = fuse(_exponentials)(of_block, biases[block], maxima[-1:])
                 if maxima:
-                    largest = tf.maximum(maxima[-1], largest)
                     scale = tf.exp(maxima[-1] - largest)
                     total, slope = scale * total, scale[:, None] * slope
-                exponential = tf.exp(logits - largest[:, None])
-                total += tf.reduce_sum(exponential, -1)
-                exponential = rounded(exponential, precision)
+                total += added
                 slope += times(exponential, kernels[block], transpose_b=True)
                 exponentials.append(exponential)
                 maxima.append(largest)
@@ -142,9 +148,8 @@ def _log_normalizers(
         def probabilities(block, after):
             if found:
                 exponentials, maxima = _halves(found)
-                scale = tf.exp(maxima[block] - normalizer)[:, None]
-                return tf.cast(exponentials[block], scale.dtype) * scale
-            return tf.exp(scores(factor, block, kernels, biases, after) - normalizer[:, None])
+                return fuse(_probabilities_kept)(exponentials[block], maxima[block], normalizer)
+            return fuse(_probabilities)(scores(factor, kernels[block], after), biases[block], normalizer)
 
         if residual_cotangents is None:
             to_kernels: list[tf.Tensor] = []
@@ -153,26 +158,59 @@ def _log_normalizers(
             for block in blocks:
                 p = probabilities(block, to_kernels[-1:])
                 to_kernels.append(times(weighted, p, transpose_a=True))
-                to_biases.append(tf.linalg.matvec(p, cotangent, transpose_a=True))
+                to_biases.append(tf.linalg.matvec(tf.cast(p, rows.dtype), cotangent, transpose_a=True))
             return cotangent[:, None] * slope, *to_kernels, *to_biases
 
         # The second derivative reaches the scores by <slope, direction> = <probabilities, direction @ kernel>.
         direction = residual_cotangents[0]
-        weight = (cotangent - tf.reduce_sum(direction * slope, -1))[:, None]
+        weight = cotangent - tf.reduce_sum(direction * slope, -1)
         along = rounded(direction, precision)
         to_rows, to_kernels, to_biases = tf.zeros_like(rows), [], []
         for block in blocks:
-            with tf.control_dependencies([to_rows, *to_kernels[-1:]]):
-                change = times(along, kernels[block])
+            change = scores(along, kernels[block], [to_rows, *to_kernels[-1:]])
             p = probabilities(block, [change])
-            curved = p * (change + weight)
-            to_biases.append(tf.reduce_sum(curved, 0))
-            curved = rounded(curved, precision)
+            curved, to_bias = fuse(_curved)(p, change, weight)
+            to_biases.append(to_bias)
             to_kernels.append(times(factor, curved, transpose_a=True) + times(along, p, transpose_a=True))
             to_rows += times(curved, kernels[block], transpose_b=True)
         return to_rows, *to_kernels, *to_biases
 
     return with_residuals(forward, reverse)(rows, *kernels, *biases)
+
+
+# What is between two products of a block. Results of size rows x columns are in the type of the products.
+
+
+def _exponentials(scores: tf.Tensor, bias: tf.Tensor, before: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+    """Returns exponentials of scores plus bias less the largest, that, [rows], and their sum, [rows].
+
+    Args:
+      scores: [rows, columns].
+      bias: [columns].
+      before: none, or the largest of the blocks before, [rows].
+    """
+    exact = tf.cast(scores, bias.dtype)
+    largest = functools.reduce(tf.maximum, before, tf.reduce_max(exact + bias, -1))
+    # Were the sum above read again, XLA would write it down.
+    exponentials = tf.exp(exact + (bias - largest[:, None]))
+    return tf.cast(exponentials, scores.dtype), largest, tf.reduce_sum(exponentials, -1)
+
+
+def _probabilities(scores: tf.Tensor, bias: tf.Tensor, normalizer: tf.Tensor) -> tf.Tensor:
+    """Returns exp(scores + bias - normalizer); arguments as for `_exponentials`, [rows]."""
+    return tf.cast(tf.exp(tf.cast(scores, bias.dtype) + bias - normalizer[:, None]), scores.dtype)
+
+
+def _probabilities_kept(exponentials: tf.Tensor, largest: tf.Tensor, normalizer: tf.Tensor) -> tf.Tensor:
+    """Returns the probabilities from what `_exponentials` found."""
+    scale = tf.exp(largest - normalizer)[:, None]
+    return tf.cast(tf.cast(exponentials, scale.dtype) * scale, exponentials.dtype)
+
+
+def _curved(p: tf.Tensor, change: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cotangent of a block's scores, p * (change + weight), and its sum over rows."""
+    curved = tf.cast(p, weight.dtype) * (tf.cast(change, weight.dtype) + weight[:, None])
+    return tf.cast(curved, p.dtype), tf.reduce_sum(curved, 0)
 
 
 def _halves(items: Sequence[tf.Tensor]) -> tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]:

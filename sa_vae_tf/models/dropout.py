@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from sa_vae_tf.inference.draws import GENERATOR
+from sa_vae_tf.kernels.fusion import compiled
 
 
 def dropout(x: tf.Tensor, rate: float, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
@@ -21,7 +22,7 @@ def dropout(x: tf.Tensor, rate: float, training: bool, seed: tf.Tensor | None) -
     """
     if not training or rate == 0:
         return x
-    return tf.where(_drawn(tf.shape(x), rate, seed), tf.zeros_like(x), x / (1.0 - rate))
+    return tf.where(compiled(_drawn)(x, rate, seed), tf.zeros_like(x), x / (1.0 - rate))
 
 
 def word_dropout(words: tf.Tensor, rate: float, unknown: int, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
@@ -40,24 +41,24 @@ def word_dropout(words: tf.Tensor, rate: float, unknown: int, training: bool, se
     if not training or rate == 0:
         return words
     # Not the seed itself, which masks the embedded words.
-    drawn = _drawn(tf.shape(words), rate, tf.random.fold_in(seed, 1, alg=GENERATOR))
+    drawn = compiled(_drawn)(words, rate, tf.random.fold_in(seed, 1, alg=GENERATOR))
     drawn &= tf.range(tf.shape(words)[1]) > 0
     return tf.where(drawn, tf.cast(unknown, words.dtype), words)
 
 
-def _drawn(shape: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Draws each entry with probability `rate`: bool of a shape, a function of the seed, int32 [2], alone.
+def _drawn(like: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
+    """Draws each entry with probability `rate`: bool, of the shape of `like`, a function of it and the seed, int32 [2].
 
     The bits are a hash of seed and place, the mixing steps of MurmurHash3 taken twice. A mask is drawn anew for every
     refinement step, and in the compiled loop of these TensorFlow's generators take 10 to 300 times as long.
     """
-    bits = tf.bitcast(tf.range(tf.reduce_prod(shape)), tf.uint32)
+    bits = tf.bitcast(tf.range(tf.size(like)), tf.uint32)
     # Seeds that are near each other shall be no rearrangements of each other's masks.
     for half in tf.unstack(_mixed(tf.bitcast(seed, tf.uint32) + tf.constant(0x9E3779B9, tf.uint32))):
         bits = _mixed(tf.bitwise.bitwise_xor(bits, half))
     # The upper bits, as signed numbers, so that a rate of one is a number too.
     whole = tf.bitcast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.int32)
-    return tf.reshape(whole < round(rate * 2**24), shape)
+    return tf.reshape(whole < round(rate * 2**24), tf.shape(like))
 
 
 def _mixed(bits: tf.Tensor) -> tf.Tensor:

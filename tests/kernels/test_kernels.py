@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
@@ -9,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels import KERNELS, Kernels, softmax
+from sa_vae_tf.kernels import KERNELS, Kernels, lstm, products, softmax
 from sa_vae_tf.kernels.scan import UNROLLED
 
-FUSED, PLAIN = KERNELS["fused"], KERNELS["plain"]
+FUSED, HYBRID, PLAIN = KERNELS["fused"], KERNELS["hybrid"], KERNELS["plain"]
 BATCH, UNITS, VOCABULARY = 4, 5, 9
 # Two orders of summation in float64, in sums of order ten.
 CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-12}
@@ -88,6 +89,22 @@ def test_lstm_with_every_input_local():
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("part", [1, 2 * 4 * UNITS])
+def test_lstm_whose_kernel_is_taken_in_parts(part, mode, monkeypatch):
+    # Of one column each; of eight and four forward in time, two and one backwards.
+    monkeypatch.setattr(products, "ALIGNED", 1)
+    fused = functools.partial(lstm.hidden_states, part=part)
+    compare(fused, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3], mode)
+
+
+def test_programs_of_their_own_compute_the_same(monkeypatch):
+    monkeypatch.setattr(softmax, "COLUMNS", 5)
+    targets = words(6)
+    compare(HYBRID.hidden_states, PLAIN.hidden_states, lstm_inputs(3), [1, 3], "graph")
+    compare(nll(HYBRID, targets), nll(PLAIN, targets), softmax_inputs(6), [0], "graph")
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_softmax(mode):
     targets = words(6)
     compare(nll(FUSED, targets), nll(PLAIN, targets), softmax_inputs(6), [0], mode)
@@ -114,6 +131,7 @@ def test_rounded_factors(mode):
 def test_softmax_in_blocks(columns, mode, monkeypatch):
     # Of one word each, of two but for one, and of five and four.
     monkeypatch.setattr(softmax, "COLUMNS", columns)
+    monkeypatch.setattr(products, "ALIGNED", 1)
     test_softmax(mode)
 
 
