@@ -28,8 +28,8 @@ class Kernels(NamedTuple):
     convolve_rows: Callable[..., tf.Tensor]
 
 
-# Weights of a part of a recurrent kernel, 1 MiB, which the cache of a core holds. A kernel that it does not hold is
-# read anew at each time step: in parts a fifth quicker by one core, and a third by two.
+# Weights of a part of a recurrent kernel, 1 MiB, which the cache of a core holds. A larger kernel is read anew at
+# each time step, and more quickly in such parts.
 PART = 2**18
 
 

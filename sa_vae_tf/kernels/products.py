@@ -30,12 +30,12 @@ def product(
     return tf.cast(result, a.dtype)
 
 
-# Parts of a factor start where a line of the cache does: products are then up to a tenth quicker.
+# Parts of a factor start where a line of the cache does, for quicker products.
 ALIGNED = 16
 
 
 def in_columns(matrix: tf.Tensor, columns: int) -> list[tf.Tensor]:
-    """Returns parts of so many columns at most of a matrix [rows, all columns], or the part of a vector."""
+    """Returns parts of so many columns at most of a matrix, or of a vector along its one axis."""
     width = matrix.shape[-1]
     number = -(-width // columns)
     each = min(columns, -(-width // number // ALIGNED) * ALIGNED)

@@ -189,10 +189,9 @@ def _exponentials(scores: tf.Tensor, bias: tf.Tensor, before: Sequence[tf.Tensor
       bias: [columns].
       before: none, or the largest of the blocks before, [rows].
     """
-    exact = tf.cast(scores, bias.dtype)
-    largest = functools.reduce(tf.maximum, before, tf.reduce_max(exact + bias, -1))
-    # Were the sum above read again, XLA would write it down.
-    exponentials = tf.exp(exact + (bias - largest[:, None]))
+    shifted = tf.cast(scores, bias.dtype) + bias
+    largest = functools.reduce(tf.maximum, before, tf.reduce_max(shifted, -1))
+    exponentials = tf.exp(shifted - largest[:, None])
     return tf.cast(exponentials, scores.dtype), largest, tf.reduce_sum(exponentials, -1)
 
 

@@ -47,7 +47,7 @@ def word_dropout(words: tf.Tensor, rate: float, unknown: int, training: bool, se
 
 
 def _drawn(like: tf.Tensor, rate: float, seed: tf.Tensor) -> tf.Tensor:
-    """Draws each entry with probability `rate`: bool, of the shape of `like`, a function of it and the seed, int32 [2].
+    """Draws each entry with probability `rate`: bool, a function of the shape of `like` and the seed, int32 [2].
 
     The bits are a hash of seed and place, the mixing steps of MurmurHash3 taken twice. A mask is drawn anew for every
     refinement step, and in the compiled loop of these TensorFlow's generators take 10 to 300 times as long.
