@@ -179,11 +179,12 @@ class Config:
         low=0, data="synthetic",
     )  # fmt: skip
     kernels: str = _option(
-        "fused", "fused: hand-written derivatives; hybrid: and XLA compiles the recurrences, and what is between "
+        "fused",
+        "fused: hand-written derivatives; hybrid: and XLA compiles the recurrences, and what is between "
         "products of the softmax, of a step that it does not compile as a whole (--nojit_compile), and wide "
         "convolutions are taken by frequencies, quicker on a CPU at large sizes; bfloat16: as hybrid, with "
-        "convolutions as they are and factors of large products rounded to this type; plain: TensorFlow's own derivatives, for "
-        "reference.",
+        "convolutions as they are and factors of large products rounded to this type; plain: TensorFlow's own "
+        "derivatives, for reference.",
         choices=tuple(KERNELS), data=("text", "image"),
     )  # fmt: skip
 
