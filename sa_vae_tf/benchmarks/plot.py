@@ -15,7 +15,7 @@ PLOTTED = ("small", "medium", "paper", "images")
 
 def plot(lines: list[Line], others: list[Line], path: Path) -> None:
     """Draws the seconds of a step against K, a panel for each size."""
-    figure, panels = new_panels(12.0, 3.4, len(PLOTTED))
+    figure, panels = new_panels(12.0, 3.7, len(PLOTTED))
     for axes, config in zip(panels, PLOTTED, strict=True):
         for color, (name, marker, found) in enumerate(_series(config, lines, others)):
             points = zip(*sorted(found), strict=True) if found else ([], [])
@@ -23,7 +23,8 @@ def plot(lines: list[Line], others: list[Line], path: Path) -> None:
         axes.set(xlabel="refinement steps", xlim=(0, None), ylim=(0, None))
         axes.set_title(config, fontsize=10, color=INK, loc="left")
     panels[0].set_ylabel("seconds of a training step")
-    panels[0].legend(frameon=False, fontsize=8)
+    names = panels[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     save(figure, path, {"lines": lines, "others": others})
 
 
@@ -32,7 +33,7 @@ def _series(config: str, lines: list[Line], others: list[Line]) -> Iterable[tupl
     steps = [line for line in lines if line["config"] == config and line["measure"] == "step"]
     groups: Mapping[str, tuple[str, list[Line]]] = {
         # A VAE is what is left with no refinement step.
-        "exact": ("-o", [line for line in steps if line["method"] == "vae" or _is_default(line)]),
+        "exact, and a VAE": ("-o", [line for line in steps if line["method"] == "vae" or _is_default(line)]),
         "factors of bfloat16": (
             "v", [line for line in steps if line["kernels"] == "bfloat16" and line["kept_mib"] == Config.kept_mib
                   and line["replicas"] == 1]

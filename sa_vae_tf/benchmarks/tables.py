@@ -25,7 +25,7 @@ def _key(title: str, key: str, form: str = "{}") -> Column:
 
 WHAT = [_key("size", "config"), _key("method", "method"), _key("K", "svi_steps"), _key("products", "hvp")]
 COMPUTED = [_key("kernels", "kernels"), Column("XLA", lambda line: "yes" if line["jit_compile"] else "no")]
-KEPT = Column("kept", lambda line: "/".join(map(str, line["kept_steps"])))
+KEPT = [_key("kept MiB", "kept_mib"), Column("kept", lambda line: "/".join(map(str, line["kept_steps"])))]
 SECONDS, MEMORY = _key("seconds", "median_s", "{:.4g}"), _key("peak GiB", "peak_gib", "{:.2f}")
 LEAST = _key("bytes alone, s", "traffic_s", "{:.3g}")
 
@@ -60,11 +60,13 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         "vocabulary of 1,000, 5,000 and 20,000 (small, medium, paper), the paper's images, the synthetic generator.",
         "## A training step",
         "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
-        "the same process; share: of the seconds. What was kept is not computed again and does not count; kept: steps "
-        "whose small results are, whose medium ones are too, and all of whose results are. Bytes alone: what their "
-        "results, written once and read once, would take at the rate at which memory is read and written. Element-wise "
-        "work is in neither. Devices: above 1, `--strategy=mirrored` with a device a core.",
-        _table([*WHAT, *COMPUTED, _key("devices", "replicas"), KEPT, SECONDS, MEMORY,
+        "the same process, which is of float32 and of one device, times their number; share: of the seconds, which "
+        "factors of bfloat16 can take above 1. What was kept is not computed again and does not count; kept MiB: at "
+        "most (`--kept_mib`); kept: steps whose small results are, whose medium ones are too, and all of whose results "
+        "are. Bytes alone: what their results, written once and read once, would take at the rate at which memory is "
+        "read and written. Element-wise work is in neither. Devices: above 1, `--strategy=mirrored` with a device a "
+        "core. Calls: those whose median the seconds are.",
+        _table([*WHAT, *COMPUTED, _key("devices", "replicas"), *KEPT, _key("calls", "repeats"), SECONDS, MEMORY,
                 _key("GFLOP/s", "gflops", "{:.0f}"), Column("products alone, s", least),
                 _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
@@ -98,8 +100,7 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
                     Column("and more kept", beside("fused", "hybrid", more=True, spread=True)),
                     Column("as with more kept", beside("fused", "hybrid", more=True)),
                     Column("as with bfloat16", beside("bfloat16")),
-                    Column("and a device a core", beside("bfloat16", spread=True)),
-                    Column("and more kept", beside("bfloat16", more=True))], others),
+                    Column("and a device a core", beside("bfloat16", spread=True))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         sections += ["## Not measured", "Nothing was run on a GPU."]

@@ -146,19 +146,20 @@ def _log_normalizers(
         factor = rounded(rows, precision)
 
         def probabilities(block, after):
+            # Kept exponentials as they are, with the scale of each row, which is cheaper to apply to other factors.
             if found:
                 exponentials, maxima = _halves(found)
-                return fuse(_probabilities_kept)(exponentials[block], maxima[block], normalizer)
-            return fuse(_probabilities)(scores(factor, kernels[block], after), biases[block], normalizer)
+                return exponentials[block], tf.exp(maxima[block] - normalizer)
+            return fuse(_probabilities)(scores(factor, kernels[block], after), biases[block], normalizer), None
 
         if residual_cotangents is None:
             to_kernels: list[tf.Tensor] = []
             to_biases: list[tf.Tensor] = []
-            weighted = rounded(cotangent[:, None] * rows, precision)
             for block in blocks:
-                p = probabilities(block, to_kernels[-1:])
-                to_kernels.append(times(weighted, p, transpose_a=True))
-                to_biases.append(tf.linalg.matvec(tf.cast(p, rows.dtype), cotangent, transpose_a=True))
+                p, scale = probabilities(block, to_kernels[-1:])
+                weight = cotangent if scale is None else cotangent * scale
+                to_kernels.append(times(weight[:, None] * rows, p, transpose_a=True))
+                to_biases.append(tf.linalg.matvec(tf.cast(p, rows.dtype), weight, transpose_a=True))
             return cotangent[:, None] * slope, *to_kernels, *to_biases
 
         # The second derivative reaches the scores by <slope, direction> = <probabilities, direction @ kernel>.
@@ -168,10 +169,11 @@ def _log_normalizers(
         to_rows, to_kernels, to_biases = tf.zeros_like(rows), [], []
         for block in blocks:
             change = scores(along, kernels[block], [to_rows, *to_kernels[-1:]])
-            p = probabilities(block, [change])
-            curved, to_bias = fuse(_curved)(p, change, weight)
+            p, scale = probabilities(block, [change])
+            curved, to_bias = fuse(_curved)(p, scale, change, weight)
             to_biases.append(to_bias)
-            to_kernels.append(times(factor, curved, transpose_a=True) + times(along, p, transpose_a=True))
+            beside = along if scale is None else direction * scale[:, None]
+            to_kernels.append(times(factor, curved, transpose_a=True) + times(beside, p, transpose_a=True))
             to_rows += times(curved, kernels[block], transpose_b=True)
         return to_rows, *to_kernels, *to_biases
 
@@ -200,15 +202,20 @@ def _probabilities(scores: tf.Tensor, bias: tf.Tensor, normalizer: tf.Tensor) ->
     return tf.cast(tf.exp(tf.cast(scores, bias.dtype) + bias - normalizer[:, None]), scores.dtype)
 
 
-def _probabilities_kept(exponentials: tf.Tensor, largest: tf.Tensor, normalizer: tf.Tensor) -> tf.Tensor:
-    """Returns the probabilities from what `_exponentials` found."""
-    scale = tf.exp(largest - normalizer)[:, None]
-    return tf.cast(tf.cast(exponentials, scale.dtype) * scale, exponentials.dtype)
+def _curved(
+    p: tf.Tensor, scale: tf.Tensor | None, change: tf.Tensor, weight: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cotangent of a block's scores, p * (change + weight), and its sum over rows.
 
-
-def _curved(p: tf.Tensor, change: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the cotangent of a block's scores, p * (change + weight), and its sum over rows."""
-    curved = tf.cast(p, weight.dtype) * (tf.cast(change, weight.dtype) + weight[:, None])
+    Args:
+      p: probabilities, or with a scale [rows] what times that they are.
+      scale: see p.
+      change: [rows, columns].
+      weight: [rows].
+    """
+    curved = tf.cast(change, weight.dtype) + weight[:, None]
+    curved = curved if scale is None else curved * scale[:, None]
+    curved = tf.cast(p, weight.dtype) * curved
     return tf.cast(curved, p.dtype), tf.reduce_sum(curved, 0)
 
 

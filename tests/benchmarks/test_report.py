@@ -10,7 +10,8 @@ from sa_vae_tf.errors import UserError
 
 STEP = {"config": "small", "measure": "step", "method": "sa_vae", "svi_steps": 5, "hvp": "exact", "kernels": "fused",
         "jit_compile": True, "median_s": 0.5, "replicas": 1, "kept_mib": 1024, "kept_steps": [5, 5, 5],
-        "peak_gib": 1.0, "gflops": 100.0, "peak_gflops": 200.0, "peak_share": 0.5, "traffic_s": 0.1}  # fmt: skip
+        "peak_gib": 1.0, "gflops": 100.0, "peak_gflops": 200.0, "peak_share": 0.5, "traffic_s": 0.1,
+        "repeats": 3}  # fmt: skip
 LINES = [
     {**STEP, "method": "vae", "svi_steps": 0, "median_s": 0.125},
     STEP,
@@ -45,12 +46,12 @@ def test_tables_and_plot(tmp_path, monkeypatch, peers):
     assert all(path.stat().st_size for path in written)
     text = written[0].read_text()
     for row in (
-        "| small | sa_vae | 5 | exact | fused | yes | 1 | 5/5/5 | 0.5 | 1.00 | 100 | 0.25 | 0.50 | 0.1 |",
+        "| small | sa_vae | 5 | exact | fused | yes | 1 | 1024 | 5/5/5 | 3 | 0.5 | 1.00 | 100 | 0.25 | 0.50 | 0.1 |",
         "| small | sa_vae | 5 | 0.5 | 2 | 1.00 | 3.00 |",
         "| small | 5 | reverse | 0.3 | 0.2 | 0.05 |",
         "| medium | evaluation | 100 | 1.5 | 10.0 | 0.70 |",
         "| small | 5 | bfloat16 | 0.01 | 0.0001 |",
-        "| jax | small | 5 | 1 | 2.00 | 8.00 | 10.00 | 4.00 | 2.50 | 5.00 |  |",
+        "| jax | small | 5 | 1 | 2.00 | 8.00 | 10.00 | 4.00 | 2.50 | 5.00 |",
     ):
         assert row in text.splitlines()
     assert "`a command`" in text
