@@ -202,9 +202,7 @@ def _probabilities(scores: tf.Tensor, bias: tf.Tensor, normalizer: tf.Tensor) ->
     return tf.cast(tf.exp(tf.cast(scores, bias.dtype) + bias - normalizer[:, None]), scores.dtype)
 
 
-def _curved(
-    p: tf.Tensor, scale: tf.Tensor | None, change: tf.Tensor, weight: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def _curved(p: tf.Tensor, scale: tf.Tensor | None, change: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the cotangent of a block's scores, p * (change + weight), and its sum over rows.
 
     Args:
