@@ -37,7 +37,7 @@ COMPARE = flags.DEFINE_enum(
     "plain kernels and without XLA.",
 )  # fmt: skip
 IW_SAMPLES = flags.DEFINE_integer("iw_samples", 100, "Samples of --measure=evaluation.", lower_bound=1)
-REPEATS = flags.DEFINE_integer("repeats", 21, "Timed calls, after two that are not timed.", lower_bound=1)
+REPEATS = flags.DEFINE_integer("repeats", 21, "Timed calls, after one that is not timed.", lower_bound=1)
 REPORT_DIR = flags.DEFINE_string(
     "report_dir", "", "Measure everything, each in a process of its own, and write BENCHMARKS.md, docs/benchmarks.json "
     "and docs/benchmarks.png into this folder.",
@@ -61,14 +61,16 @@ def main():
     if PEERS.value:
         raise UserError(f"--peers={PEERS.value}: expected --report_dir besides")
     config = _settings()
+    _check(config)
     select_device(config)
-    if PROGRAM_DIR.value:
+    if flags.FLAGS["program_dir"].present:
         if MEASURE.value != "step" or COMPARE.value:
             raise UserError(f"--program_dir={PROGRAM_DIR.value}: expected --measure=step without --compare")
+        if not PROGRAM_DIR.value:
+            raise UserError("--program_dir=: expected a folder, new or there")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
-    _check(config)
-    logger.info("Compiling, then %d timed calls after two that are not", REPEATS.value)
+    logger.info("Compiling, then %d timed calls after one that is not", REPEATS.value)
     for figures in _measure(config):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
 
@@ -91,8 +93,12 @@ def _check(config):
         raise UserError(
             f"--compare={COMPARE.value}: expected --measure=step of --method=sa_vae with --svi_steps above 0"
         )
-    if MEASURE.value == "parts" and not refines:
-        raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0")
+    if MEASURE.value == "parts" and (not refines or config.hvp == "authors"):
+        raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0, and not --hvp=authors")
+    if COMPARE.value and not config.refinement_settings().differentiates_every_step:
+        raise UserError(f"--compare={COMPARE.value}: expected neither --reverse_steps nor --svi_patience")
+    if config.data == "text" and config.decoder != "lstm" and MEASURE.value in ("step", "parts"):
+        raise UserError(f"--decoder={config.decoder}: expected lstm, the operations of which are counted")
     if MEASURE.value == "rounding" and config.kernels == "fused":
         raise UserError("--measure=rounding: expected --kernels=bfloat16 or plain, to compare with fused")
     if MEASURE.value == "sampling" and config.data == "synthetic":

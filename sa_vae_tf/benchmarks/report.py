@@ -46,8 +46,9 @@ def write(folder: Path, command: str, peers: str = "") -> list[Path]:
         name = " ".join(arguments)
         if name not in measured:
             measured[name] = _measured(arguments)
+            line = json.dumps({"machine": machine, "arguments": name, "lines": measured[name]})
             with kept.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"machine": machine, "arguments": name, "lines": measured[name]}) + "\n")
+                file.write(f"\n{line}\n")  # After a line that was not written to its end.
         lines += measured[name]
         print(json.dumps(lines[-1]), flush=True)
     text = to_markdown(lines, others, command, machine)

@@ -23,7 +23,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
 
     Args:
       config: settings.
-      repeats: number of timed steps, after two that are not timed.
+      repeats: number of timed steps, after one that is not timed.
       compare: also times the step that TensorFlow's own differentiation makes of plain kernels (see `unrolled`). XLA
         does not compile that: it takes many minutes, and what comes out of it is hundreds of times slower.
 

@@ -19,7 +19,7 @@ def suite() -> list[list[str]]:
 
     finite_difference, graph, nothing_kept = "--hvp=finite_difference", "--nojit_compile", "--kept_mib=0"
     hybrid, rounded = "--kernels=hybrid", "--kernels=bfloat16"
-    device_a_core = "--strategy=mirrored", f"--replicas={os.cpu_count()}"
+    device_a_core = "--strategy=mirrored", f"--replicas={len(os.sched_getaffinity(0))}"
     return [
         *each("small medium paper images", "--method=vae"),
         *each("small medium paper images", "--svi_steps=5"),

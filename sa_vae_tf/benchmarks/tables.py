@@ -56,16 +56,16 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     sections = [
         "# Benchmarks",
         f"Made by `{command}` on {machine}.",
-        "Medians of a call, after two that are not timed. Sizes (`sa_vae_tf/benchmarks/sizes.py`): text with a "
+        "Medians of a call, after one that is not timed. Sizes (`sa_vae_tf/benchmarks/sizes.py`): text with a "
         "vocabulary of 1,000, 5,000 and 20,000 (small, medium, paper), the paper's images, the synthetic generator.",
         "## A training step",
         "Products alone: what the step's matrix products and convolutions would take at the rate of a large product in "
-        "the same process, which is of float32 and of one device, times their number; share: of the seconds, which "
-        "factors of bfloat16 can take above 1. What was kept is not computed again and does not count; kept MiB: at "
-        "most (`--kept_mib`); kept: steps whose small results are, whose medium ones are too, and all of whose results "
-        "are. Bytes alone: what their results, written once and read once, would take at the rate at which memory is "
-        "read and written. Element-wise work is in neither. Devices: above 1, `--strategy=mirrored` with a device a "
-        "core. Calls: those whose median the seconds are.",
+        "the same process; share: of the seconds, which factors of bfloat16 can take above 1, since the large product "
+        "is of float32. What was kept is not computed again and does not count; kept MiB: at most (`--kept_mib`); "
+        "kept: steps whose small results are, whose medium ones are too, and all of whose results are. Bytes alone: "
+        "what their results, written once and read once, four bytes a number, would take at the rate at which memory "
+        "is read and written. Element-wise work is in neither. Devices: above 1, `--strategy=mirrored` with a device a "
+        "core, and both rates those of one device times their number. Calls: those whose median the seconds are.",
         _table([*WHAT, *COMPUTED, _key("devices", "replicas"), *KEPT, _key("calls", "repeats"), SECONDS, MEMORY,
                 _key("GFLOP/s", "gflops", "{:.0f}"), Column("products alone, s", least),
                 _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
