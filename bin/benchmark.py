@@ -100,7 +100,7 @@ def _check(config):
     if config.data == "text" and config.decoder != "lstm" and MEASURE.value in ("step", "parts"):
         raise UserError(f"--decoder={config.decoder}: expected lstm, the operations of which are counted")
     if MEASURE.value == "rounding" and config.kernels == "fused":
-        raise UserError("--measure=rounding: expected --kernels=bfloat16 or plain, to compare with fused")
+        raise UserError("--measure=rounding: expected --kernels=bfloat16, hybrid or plain, to compare with fused")
     if MEASURE.value == "sampling" and config.data == "synthetic":
         raise UserError("--measure=sampling: expected --config of texts or images")
 

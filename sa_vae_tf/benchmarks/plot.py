@@ -39,7 +39,7 @@ def _series(config: str, lines: list[Line], others: list[Line]) -> Iterable[tupl
                   and line["replicas"] == 1]
         ),
         "a device a core": (
-            "*", [line for line in steps if line["kernels"] != "bfloat16" and line["replicas"] > 1]
+            "*", [line for line in steps if line["replicas"] > 1 and _is_default({**line, "replicas": 1})]
         ),
         "finite differences": ("s", [line for line in steps if line["hvp"] == "finite_difference"]),
         "plain double backpropagation": (

@@ -101,12 +101,8 @@ def benchmark_parts(config: Config, repeats: int) -> list[dict[str, Any]]:
 
 
 def _time(function: Callable, config: Config, repeats: int) -> float:
-    run = _compiled(function, config)
+    run = tf.function(function, autograph=False, jit_compile=config.compiles)
     return seconds(lambda: [t.numpy() for t in run()], repeats)
-
-
-def _compiled(function: Callable, config: Config) -> Callable:
-    return tf.function(function, autograph=False, jit_compile=config.compiles)
 
 
 def _parts(model: LatentVariableModel, batch: dict[str, tf.Tensor]) -> dict[str, Callable[[], Any]]:

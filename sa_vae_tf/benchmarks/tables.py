@@ -75,7 +75,7 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
         _table([*WHAT[:3], SECONDS, _key("plain, s", "unrolled_s", "{:.4g}"), MEMORY,
                 _key("with plain, GiB", "unrolled_gib", "{:.2f}")], of("step", unrolled=True)),
         "## Parts of a step",
-        "Each compiled alone, for the whole batch.",
+        "Each alone, compiled where the step is, for the whole batch.",
         _table([WHAT[0], _key("K", "svi_steps"), _key("part", "part"), SECONDS,
                 _key("products alone, s", "products_s", "{:.3g}"), LEAST], of("parts")),
         "## Rounded factors",
@@ -96,11 +96,11 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
             "kernels, the less.",
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
                     Column("times as long", beside("fused", "hybrid")),
-                    Column("as on a device a core", beside("fused", "hybrid", spread=True)),
-                    Column("and more kept", beside("fused", "hybrid", more=True, spread=True)),
+                    Column("as a device a core", beside("fused", "hybrid", spread=True)),
+                    Column("as a device a core, more kept", beside("fused", "hybrid", more=True, spread=True)),
                     Column("as with more kept", beside("fused", "hybrid", more=True)),
-                    Column("as with bfloat16", beside("bfloat16")),
-                    Column("and a device a core", beside("bfloat16", spread=True))], others),
+                    Column("as bfloat16", beside("bfloat16")),
+                    Column("as bfloat16, a device a core", beside("bfloat16", spread=True))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         sections += ["## Not measured", "Nothing was run on a GPU."]

@@ -64,7 +64,7 @@ class Step:
 
     Attributes:
       found: what is kept, in order.
-      needed: of each of that what a step must keep to keep it.
+      needed: for each entry of `found`, the least that a step keeps of those that keep it.
     """
 
     def __init__(self, kept: Kept, replays: bool):

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from sa_vae_tf.inference.kept import Keep
-from sa_vae_tf.inference.posterior import Posterior
 
 PRODUCTS = ("exact", "finite_difference", "authors")
 SCOPES = ("example", "batch")
@@ -74,10 +73,6 @@ class RefinementSettings:
             raise ValueError(f"patience={self.patience}: expected None with clip_scope='batch', which couples examples")
         if self.product == "authors" and not self.differentiates_every_step:
             raise ValueError("product='authors' goes through every step: it needs patience=None, reverse_steps=None")
-
-    @property
-    def step_sizes(self) -> Posterior:
-        return Posterior(self.step_size_mean, self.step_size_log_variance)
 
     @property
     def differentiates_every_step(self) -> bool:

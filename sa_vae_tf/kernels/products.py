@@ -21,7 +21,7 @@ def product(
     """Returns a @ b in the type of a, [m, n].
 
     Args:
-      a: [m, k], or [k, m] with `transpose_a`, not rounded.
+      a: [m, k], or [k, m] with `transpose_a`, rounded or not: the result is of its type.
       b: [k, n], or [n, k] with `transpose_b`, rounded or not.
       precision: what the factors are rounded to, and then the result; sums within are float32.
       transpose_a, transpose_b: see above.
@@ -30,7 +30,7 @@ def product(
     return tf.cast(result, a.dtype)
 
 
-# Parts of a factor start where a line of the cache does, for quicker products.
+# Widths of parts are multiples of this, 64 bytes of float32, so that each row starts a line of the cache.
 ALIGNED = 16
 
 

@@ -96,18 +96,19 @@ def reverse(
         arguments = arguments + added[1] if added else arguments
         return [_times(arguments, transposed), cell * to_next], [hidden, cell]
 
-    inputs = [*_coefficients(gates, cells, before(cell, cells)), states, *more]
-    back = Reverse(*scan(step, [tf.zeros_like(cell), tf.zeros_like(cell)], inputs, backwards=True)[1])
-    return back, inputs_of(gates, cells, cell, kernel, back, *more)
+    to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells))
+    start, inputs = [tf.zeros_like(cell), tf.zeros_like(cell)], [to_gates, to_cell, to_next, states, *more]
+    first, outputs = scan(step, start, inputs, backwards=True)
+    back = Reverse(*outputs)
+    return back, Inputs(_arguments(to_gates, back, *more), *first)
 
 
 def inputs_of(
     gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, back: Reverse, *more: tf.Tensor
 ) -> Inputs:
-    """Takes cotangents of all states and cells to what the LSTM reads; other arguments as for `reverse`."""
+    """Takes cotangents of all states and cells, which were kept, to what the LSTM reads; arguments as for `reverse`."""
     to_gates, _, to_next = _coefficients(gates, cells, before(cell, cells))
-    arguments = to_gates * tf.concat([back.cells, back.cells, back.cells, back.states], -1)
-    arguments = arguments + more[1] if more else arguments
+    arguments = _arguments(to_gates, back, *more)
     return Inputs(arguments, tf.matmul(arguments[0], kernel, transpose_b=True), back.cells[0] * to_next[0])
 
 
@@ -199,6 +200,12 @@ def _gates(arguments):
     units = arguments.shape[-1] // 4
     scale = tf.constant([0.5] * 2 * units + [1.0] * units + [0.5] * units, arguments.dtype)
     return tf.tanh(scale * arguments) * scale + (1.0 - scale)
+
+
+def _arguments(to_gates, back, *more):
+    """Returns the cotangents of the gates' arguments."""
+    arguments = to_gates * tf.concat([back.cells, back.cells, back.cells, back.states], -1)
+    return arguments + more[1] if more else arguments
 
 
 def _coefficients(gates, cells, before):

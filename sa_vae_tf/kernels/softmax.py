@@ -2,14 +2,14 @@
 
 It is log sum exp(scores) less the score of the word itself. The latter reads one column of the kernel, the same in all
 refinement steps, and is left to TensorFlow. The gradient of the former to a word's state is the mean of the kernel's
-columns under the probabilities. It is a residual of the forward pass (see `residuals`), and all that a second
-derivative adds is one product with the kernel and one pass over the probabilities.
+columns under the probabilities. It is a residual of the forward pass (see `residuals`), so that a second derivative
+need not go through that pass again: it takes the scores of a direction, and these back to the states and the kernel.
 
 The vocabulary is taken in blocks, so that what is computed of a block's scores finds them in the processor's cache, and
-nothing of size words x vocabulary is there at once. The sums are those of an online softmax (Milakov and Gimelshein
+nothing of size words x vocabulary is there at once but where it is kept. The sums are those of an online softmax (Milakov and Gimelshein
 2018, arXiv:1805.02867): what was summed up under a smaller maximum is scaled down. A refinement step keeps the
-gradient and the normalisers for its reverse pass, which computes the probabilities anew from them where these
-themselves are not kept.
+gradient and the normalisers for its reverse pass, which computes the probabilities anew from them where the
+exponentials are not kept as well.
 """
 
 from __future__ import annotations
@@ -72,6 +72,9 @@ def word_nll(
     fuse: Callable[[Callable], Callable] = as_it_is,
 ) -> tf.Tensor:
     """Returns -log softmax(states @ kernel + bias)[targets] in nats.
+
+    It has first derivatives to all that it reads, and of the derivative to the states second ones to all of that. Of
+    the derivatives to the weights there are no second ones.
 
     Args:
       states: [..., units].
@@ -143,39 +146,46 @@ def _log_normalizers(
         rows, *weights = inputs
         kernels, biases = _halves(weights)
         (slope,), normalizer = residuals, tf.stop_gradient(normalizer)
-        factor = rounded(rows, precision)
+        rounded_rows = rounded(rows, precision)
 
-        def probabilities(block, after):
-            # Kept exponentials as they are, with the scale of each row, which is cheaper to apply to other factors.
+        def of_block(block, after):
+            """Returns what the probabilities are the product of: values, and a scale of each row; None stands for 1."""
             if found:
+                # The scale is cheaper to apply to the small factor of a product than to the block.
                 exponentials, maxima = _halves(found)
                 return exponentials[block], tf.exp(maxima[block] - normalizer)
-            return fuse(_probabilities)(scores(factor, kernels[block], after), biases[block], normalizer), None
+            of_rows = scores(rounded_rows, kernels[block], after)
+            return fuse(_probabilities)(of_rows, biases[block], normalizer), None
+
+        def last(cotangents):
+            message = "word_nll has no second derivatives of the derivatives to its weights"
+            return [tf.raw_ops.PreventGradient(input=cotangent, message=message) for cotangent in cotangents]
 
         if residual_cotangents is None:
             to_kernels: list[tf.Tensor] = []
             to_biases: list[tf.Tensor] = []
             for block in blocks:
-                p, scale = probabilities(block, to_kernels[-1:])
-                weight = cotangent if scale is None else cotangent * scale
-                to_kernels.append(times(weight[:, None] * rows, p, transpose_a=True))
-                to_biases.append(tf.linalg.matvec(tf.cast(p, rows.dtype), weight, transpose_a=True))
-            return cotangent[:, None] * slope, *to_kernels, *to_biases
+                values, scale = of_block(block, to_kernels[-1:])
+                scaled = cotangent if scale is None else cotangent * scale
+                to_kernels.append(times(scaled[:, None] * rows, values, transpose_a=True))
+                to_biases.append(tf.linalg.matvec(tf.cast(values, rows.dtype), scaled, transpose_a=True))
+            return cotangent[:, None] * slope, *last(to_kernels), *last(to_biases)
 
         # The second derivative reaches the scores by <slope, direction> = <probabilities, direction @ kernel>.
         direction = residual_cotangents[0]
-        weight = cotangent - tf.reduce_sum(direction * slope, -1)
-        along = rounded(direction, precision)
+        shift = cotangent - tf.reduce_sum(direction * slope, -1)
+        rounded_direction = rounded(direction, precision)
         to_rows, to_kernels, to_biases = tf.zeros_like(rows), [], []
         for block in blocks:
-            change = scores(along, kernels[block], [to_rows, *to_kernels[-1:]])
-            p, scale = probabilities(block, [change])
-            curved, to_bias = fuse(_curved)(p, scale, change, weight)
+            change = scores(rounded_direction, kernels[block], [to_rows, *to_kernels[-1:]])
+            values, scale = of_block(block, [change])
+            to_scores, to_bias = fuse(_to_scores)(values, scale, change, shift)
             to_biases.append(to_bias)
-            beside = along if scale is None else direction * scale[:, None]
-            to_kernels.append(times(factor, curved, transpose_a=True) + times(beside, p, transpose_a=True))
-            to_rows += times(curved, kernels[block], transpose_b=True)
-        return to_rows, *to_kernels, *to_biases
+            scaled = rounded_direction if scale is None else direction * scale[:, None]
+            to_kernel = times(rounded_rows, to_scores, transpose_a=True) + times(scaled, values, transpose_a=True)
+            to_kernels.append(to_kernel)
+            to_rows += times(to_scores, kernels[block], transpose_b=True)
+        return to_rows, *last(to_kernels), *last(to_biases)
 
     return with_residuals(forward, reverse)(rows, *kernels, *biases)
 
@@ -184,7 +194,7 @@ def _log_normalizers(
 
 
 def _exponentials(scores: tf.Tensor, bias: tf.Tensor, before: Sequence[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-    """Returns exponentials of scores plus bias less the largest, that, [rows], and their sum, [rows].
+    """Returns exponentials of scores plus bias minus the row's largest so far, that largest, [rows], and their sum.
 
     Args:
       scores: [rows, columns].
@@ -202,19 +212,21 @@ def _probabilities(scores: tf.Tensor, bias: tf.Tensor, normalizer: tf.Tensor) ->
     return tf.cast(tf.exp(tf.cast(scores, bias.dtype) + bias - normalizer[:, None]), scores.dtype)
 
 
-def _curved(p: tf.Tensor, scale: tf.Tensor | None, change: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the cotangent of a block's scores, p * (change + weight), and its sum over rows.
+def _to_scores(
+    values: tf.Tensor, scale: tf.Tensor | None, change: tf.Tensor, shift: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the cotangent of a block's scores, probabilities times (change + shift), and its sum over rows.
 
     Args:
-      p: probabilities, or with a scale [rows] what times that they are.
-      scale: see p.
+      values: [rows, columns], with the scale the probabilities.
+      scale: [rows]; None stands for 1.
       change: [rows, columns].
-      weight: [rows].
+      shift: [rows].
     """
-    curved = tf.cast(change, weight.dtype) + weight[:, None]
-    curved = curved if scale is None else curved * scale[:, None]
-    curved = tf.cast(p, weight.dtype) * curved
-    return tf.cast(curved, p.dtype), tf.reduce_sum(curved, 0)
+    changed = tf.cast(change, shift.dtype) + shift[:, None]
+    changed = changed if scale is None else changed * scale[:, None]
+    cotangent = tf.cast(values, shift.dtype) * changed
+    return tf.cast(cotangent, values.dtype), tf.reduce_sum(cotangent, 0)
 
 
 def _halves(items: Sequence[tf.Tensor]) -> tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]:

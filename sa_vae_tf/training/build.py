@@ -111,11 +111,16 @@ def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
 
 
 def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpec:
-    """Returns what the decoder of a training step is given at most, `x` of one part of a batch."""
+    """Returns what the decoders of a training step are given at once at most, `x` of a part of a batch.
+
+    That is the parts of all devices that share a memory.
+    """
     if config.data == "image":
         example, dtype = [config.image_height, config.image_width, 1], tf.uint8
     else:
         example, dtype = [SEQUENCE_LENGTH if vocabulary is None else config.max_length + 2], tf.int32
     entries = _entries_at_once(config, vocabulary) or config.batch_size * math.prod(example)
-    examples = min(config.batch_size, max(1, entries // math.prod(example)))
+    shared = config.strategy == "mirrored" and not tf.config.get_visible_devices("GPU")
+    devices = max(1, config.replicas) if shared else 1
+    examples = min(config.batch_size, devices * max(1, entries // math.prod(example)))
     return tf.TensorSpec([examples, *example], dtype)

@@ -107,7 +107,7 @@ class Replicas:
             def replica():
                 context = tf.distribute.get_replica_context()
                 first = tf.equal(context.replica_id_in_sync_group, 0)
-                # In float64, which holds every number of the other types.
+                # In float64, which holds every number of the other types but integers above 2^53.
                 own = [tf.where(first, tf.cast(variable, tf.float64), 0.0) for variable in variables]
                 return context.all_reduce(tf.distribute.ReduceOp.SUM, own)
 

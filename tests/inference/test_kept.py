@@ -47,7 +47,7 @@ def test_found_again_in_order():
         assert ask("a") == (["a first"], ["a second"])
         assert ask("b", Keep.MEDIUM) == (["b first"], ["b second"])
         assert not calls
-        # The second derivative asks for more than the first did.
+        # Who asks for more than was kept computes it.
         assert ask("c") == (["c first"], [])
     with replaying(Kept(Keep.SMALL, small.found)):
         assert ask("a", Keep.MEDIUM) == (["a first"], [])
@@ -100,6 +100,14 @@ def test_derivatives_are_those_of_plain_kernels(kernels, name, compiled, columns
         np.testing.assert_allclose(own, other, rtol=1e-9, atol=1e-12 * np.max(np.abs(other)))
 
 
+def test_what_is_kept_of_rounded_factors(monkeypatch):
+    monkeypatch.setattr(softmax, "COLUMNS", 16)  # Two blocks of thirty words.
+    whole, nothing = (derivatives(False, make_decoder("bfloat16"), keep=keep) for keep in ((K, K, K), (0, 0, 0)))
+    for kept_all, computed in zip(whole, nothing, strict=True):
+        # Exponentials are rounded to eight bits, or the probabilities that are computed again.
+        np.testing.assert_allclose(kept_all, computed, rtol=0, atol=0.02 * np.max(np.abs(computed)))
+
+
 def test_with_everything_kept_the_scores_are_not_computed_again(monkeypatch):
     products = []
     whole = softmax.product
@@ -110,7 +118,7 @@ def test_with_everything_kept_the_scores_are_not_computed_again(monkeypatch):
         derivatives(False, make_decoder("fused"), **options)
         return len(products)
 
-    # The scores are computed again where the probabilities were not kept.
+    # The scores are computed again where the exponentials were not kept.
     assert traced(keep=(K, K, 0)) > traced(keep=(K, K, K))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.inference.kept import Keep, keeping
 from sa_vae_tf.kernels import KERNELS, Kernels, lstm, products, softmax
 from sa_vae_tf.kernels.scan import UNROLLED
 
@@ -104,14 +106,33 @@ def test_programs_of_their_own_compute_the_same(monkeypatch):
     compare(nll(HYBRID, targets), nll(PLAIN, targets), softmax_inputs(6), [0], "graph")
 
 
+@pytest.fixture(params=["exponentials kept", "computed again"])
+def exponentials(request):
+    """The reverse pass of the softmax has the exponentials of the forward pass, or computes probabilities."""
+    with contextlib.nullcontext() if request.param == "exponentials kept" else keeping(Keep.NOTHING):
+        yield
+
+
 @pytest.mark.parametrize("mode", MODES)
-def test_softmax(mode):
+def test_softmax(mode, exponentials):
     targets = words(6)
     compare(nll(FUSED, targets), nll(PLAIN, targets), softmax_inputs(6), [0], mode)
 
 
+def test_derivatives_of_derivatives_to_weights_are_refused():
+    states, kernel, bias = softmax_inputs(6)
+    with tf.GradientTape() as outer:
+        outer.watch(kernel)
+        with tf.GradientTape() as inner:
+            inner.watch(kernel)
+            value = tf.reduce_sum(nll(FUSED, words(6))(states, kernel, bias))
+        first = inner.gradient(value, kernel)
+    with pytest.raises(LookupError, match="no second derivatives of the derivatives to its weights"):
+        outer.gradient(first, kernel)
+
+
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
-def test_rounded_factors(mode):
+def test_rounded_factors(mode, exponentials):
     targets = words(6)
     rounded = KERNELS["bfloat16"]
     cases = [
@@ -128,15 +149,15 @@ def test_rounded_factors(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("columns", [1, 2, 5])
-def test_softmax_in_blocks(columns, mode, monkeypatch):
+def test_softmax_in_blocks(columns, mode, exponentials, monkeypatch):
     # Of one word each, of two but for one, and of five and four.
     monkeypatch.setattr(softmax, "COLUMNS", columns)
     monkeypatch.setattr(products, "ALIGNED", 1)
-    test_softmax(mode)
+    test_softmax(mode, exponentials)
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_first_derivatives_alone(mode):
+def test_first_derivatives_alone(mode, exponentials):
     targets = words(6)
     cases = [
         (FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1)),

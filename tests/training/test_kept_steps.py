@@ -8,7 +8,7 @@ from sa_vae_tf.benchmarks.sizes import SIZES, make
 from sa_vae_tf.training.config import Config
 
 # Of 50 texts of 5 words: the gradient at the output, of 100 units, and the normaliser; hidden states and cells, and
-# their cotangents; four gates, the scores of 1,000 words, and the largest of each word.
+# their cotangents; four gates, the exponentials of 1,000 scores, and the largest of each word.
 WORDS = 4 * 50 * 5
 SMALL, MEDIUM, LARGE = WORDS * (100 + 1), WORDS * 4 * 100, WORDS * (4 * 100 + 1000 + 1)
 TEXT = Config(**SIZES["small"], svi_steps=20)
@@ -45,6 +45,9 @@ def test_by_the_part_of_a_batch_that_is_taken_at_once():
     assert kept(kept_mib=3) == (20, 2, 0)
     # Two of the texts, which have six symbols with their start and end.
     assert kept(kept_mib=3, words_at_once=14) == (20, 20, 20)
+    # Half of the batch at once, on two devices: all of it.
+    halves = {"kept_mib": 3, "words_at_once": 25 * 6}
+    assert kept(**halves) != kept(**halves, strategy="mirrored", replicas=2) == kept(kept_mib=3)
 
 
 def test_nothing():
