@@ -6,10 +6,10 @@ columns under the probabilities. It is a residual of the forward pass (see `resi
 need not go through that pass again: it takes the scores of a direction, and these back to the states and the kernel.
 
 The vocabulary is taken in blocks, so that what is computed of a block's scores finds them in the processor's cache, and
-nothing of size words x vocabulary is there at once but where it is kept. The sums are those of an online softmax (Milakov and Gimelshein
-2018, arXiv:1805.02867): what was summed up under a smaller maximum is scaled down. A refinement step keeps the
-gradient and the normalisers for its reverse pass, which computes the probabilities anew from them where the
-exponentials are not kept as well.
+nothing of size words x vocabulary is there at once but where it is kept. The sums are those of an online softmax
+(Milakov and Gimelshein 2018, arXiv:1805.02867): what was summed up under a smaller maximum is scaled down. A refinement
+step keeps the gradient and the normalisers for its reverse pass, which computes the probabilities anew from them where
+the exponentials are not kept as well.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _log_normalizers(
     def reverse(inputs, normalizer, residuals, cotangent, residual_cotangents):
         rows, *weights = inputs
         kernels, biases = _halves(weights)
-        (slope,), normalizer = residuals, tf.stop_gradient(normalizer)
+        (slope,) = residuals
         rounded_rows = rounded(rows, precision)
 
         def of_block(block, after):

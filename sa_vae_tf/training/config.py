@@ -62,8 +62,8 @@ class Config:
         low=0, data="image",
     )  # fmt: skip
     kept_mib: int = _option(
-        1024, "MiB of results of refinement steps, at most, that stay in memory for the reverse pass of --hvp=exact, on "
-        "all parts of a CPU together or on each GPU; what does not fit is computed again.", low=0,
+        1024, "MiB of results of refinement steps, at most, that stay in memory for the reverse pass of --hvp=exact, "
+        "on all parts of a CPU together or on each GPU; what does not fit is computed again.", low=0,
     )  # fmt: skip
     eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)

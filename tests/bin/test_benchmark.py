@@ -104,7 +104,9 @@ def test_jax_runs_a_program(launcher, tmp_path):
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_steps(launcher):
     peaks = {
-        steps: benchmark(launcher, "--config=small", f"--svi_steps={steps}", "--repeats=5", "--kept_mib=0")[0]["peak_gib"]
+        steps: benchmark(launcher, "--config=small", f"--svi_steps={steps}", "--repeats=5", "--kept_mib=0")[0][
+            "peak_gib"
+        ]
         for steps in (5, 80)
     }
     assert peaks[80] <= 1.1 * peaks[5], peaks
