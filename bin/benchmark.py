@@ -54,7 +54,9 @@ PROGRAM_RUN = flags.DEFINE_bool(
 
 
 def main():
-    if REPORT_DIR.value:
+    if flags.FLAGS["report_dir"].present:
+        if not REPORT_DIR.value:
+            raise UserError("--report_dir=: expected a folder, new or there")
         command = shlex.join(["python", "bin/benchmark.py", *sys.argv[1:]])
         print("Written:", *report.write(Path(REPORT_DIR.value), command, PEERS.value))
         return
@@ -96,9 +98,13 @@ def _check(config):
     if MEASURE.value == "parts" and (not refines or config.hvp == "authors"):
         raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0, and not --hvp=authors")
     if COMPARE.value and not config.refinement_settings().differentiates_every_step:
-        raise UserError(f"--compare={COMPARE.value}: expected neither --reverse_steps nor --svi_patience")
+        raise UserError(
+            f"--compare={COMPARE.value}: expected neither --reverse_steps nor --svi_patience, which it cannot follow"
+        )
     if config.data == "text" and config.decoder != "lstm" and MEASURE.value in ("step", "parts"):
-        raise UserError(f"--decoder={config.decoder}: expected lstm, the operations of which are counted")
+        raise UserError(
+            f"--decoder={config.decoder}: expected lstm; of no other decoder of text are the operations counted"
+        )
     if MEASURE.value == "rounding" and config.kernels == "fused":
         raise UserError("--measure=rounding: expected --kernels=bfloat16, hybrid or plain, to compare with fused")
     if MEASURE.value == "sampling" and config.data == "synthetic":

@@ -38,7 +38,10 @@ def write(folder: Path, command: str, peers: str = "") -> list[Path]:
       UserError: if the file of the others is not of this form, or a measurement fails.
     """
     others = _read(peers) if peers else []
-    (folder / "docs").mkdir(parents=True, exist_ok=True)
+    try:
+        (folder / "docs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--report_dir={folder}: expected a folder, new or there ({error.strerror})") from None
     kept = folder / "docs" / "benchmarks.jsonl"
     machine, lines = _machine(), []
     measured = _kept(kept, machine)

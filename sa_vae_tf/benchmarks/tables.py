@@ -71,11 +71,13 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
                 _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
         "## Beside plain double backpropagation",
-        "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels.",
+        "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels; both without "
+        "XLA.",
         _table([*WHAT[:3], SECONDS, _key("plain, s", "unrolled_s", "{:.4g}"), MEMORY,
                 _key("with plain, GiB", "unrolled_gib", "{:.2f}")], of("step", unrolled=True)),
         "## Parts of a step",
-        "Each alone, compiled where the step is, for the whole batch.",
+        "Each alone, compiled where the step is, for the whole batch, in minutes of its own: they do not add up "
+        "to the step.",
         _table([WHAT[0], _key("K", "svi_steps"), _key("part", "part"), SECONDS,
                 _key("products alone, s", "products_s", "{:.3g}"), LEAST], of("parts")),
         "## Rounded factors",

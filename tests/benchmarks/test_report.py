@@ -58,6 +58,12 @@ def test_tables_and_plot(tmp_path, monkeypatch, peers):
     assert json.loads(written[2].read_text())["lines"] == LINES
 
 
+def test_a_file_where_the_report_is_to_go(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="--report_dir=.*file: expected a folder, new or there"):
+        report.write(tmp_path / "file", "a command")
+
+
 def test_an_interrupted_report_goes_on(tmp_path, monkeypatch):
     asked = []
 
