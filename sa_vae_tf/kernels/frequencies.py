@@ -13,6 +13,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+# Zeros before and after the rows, and before and after the columns.
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
 
 class Form(NamedTuple):
     """A convolution of vectors as of_results^T ((of_inputs x) (of_kernel w)), products taken one by one.
@@ -55,9 +58,7 @@ def form(width: int, columns: int, left: int, right: int) -> Form:
     return Form(*map(np.stack, (of_inputs, of_kernel, of_results)))
 
 
-def convolve_by_frequencies(
-    inputs: tf.Tensor, kernel: tf.Tensor, padding: tuple[tuple[int, int], tuple[int, int]]
-) -> tf.Tensor:
+def convolve_by_frequencies(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
     """Computes `convolution.convolve` without its derivatives.
 
     Args:
@@ -68,7 +69,7 @@ def convolve_by_frequencies(
     batch, height, width, _ = inputs.shape
     rows, columns, _, channels = kernel.shape
     batch = -1 if batch is None else batch
-    taken = Form(*(tf.constant(matrix, inputs.dtype) for matrix in form(width, columns, *padding[1])))
+    taken = _constants(width, columns, padding, inputs.dtype)
     products = taken.of_inputs.shape[0]
     # A group of channels for each product; the rows are where the columns were, since long rows are quicker.
     by_product = tf.reshape(taken.of_inputs @ inputs, [batch, 1, height, products * tf.shape(inputs)[3]])
@@ -77,3 +78,40 @@ def convolve_by_frequencies(
     results = tf.nn.conv2d(by_product, kernels, 1, [(0, 0), (0, 0), padding[0], (0, 0)])
     results = tf.reshape(results, [batch, height + sum(padding[0]) - rows + 1, products, channels])
     return tf.matmul(taken.of_results, results, transpose_a=True)
+
+
+def to_kernel_by_frequencies(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding) -> tf.Tensor:
+    """Takes a cotangent of the outputs to the kernel, by one matrix product for each of the form's.
+
+    Args:
+      inputs: [batch, height, width, in].
+      outputs: a cotangent of the convolution's result, [batch, height', width', out].
+      padding: zeros around the inputs.
+
+    Returns:
+      [rows, columns, in, out].
+    """
+    batch = tf.shape(inputs)[0]
+    (_, height, width, channels), (_, heights, widths, of_outputs) = inputs.shape, outputs.shape
+    around = height + sum(padding[0])
+    rows, columns = around - heights + 1, width + sum(padding[1]) - widths + 1
+    taken = _constants(width, columns, padding, inputs.dtype)
+    products = taken.of_inputs.shape[0]
+    by_product = taken.of_inputs @ tf.reshape(tf.transpose(inputs, [2, 0, 1, 3]), [width, -1])
+    cotangents = taken.of_results @ tf.reshape(tf.transpose(outputs, [2, 0, 1, 3]), [widths, -1])
+    by_product = tf.pad(
+        tf.reshape(by_product, [products, batch, height, channels]), [(0, 0), (0, 0), padding[0], (0, 0)]
+    )
+    # Beside each other the rows that a row of the results reads, so that the sum is over rows and examples at once.
+    read = tf.gather(by_product, np.arange(heights)[:, None] + np.arange(rows), axis=2)
+    factors = (
+        tf.reshape(factor, [products, batch * heights, size])
+        for factor, size in ((cotangents, of_outputs), (read, rows * channels))
+    )
+    kernels = tf.reshape(tf.matmul(*factors, transpose_a=True), [products, -1])
+    kernel = tf.matmul(taken.of_kernel, kernels, transpose_a=True)
+    return tf.transpose(tf.reshape(kernel, [columns, of_outputs, rows, channels]), [2, 0, 3, 1])
+
+
+def _constants(width: int, columns: int, padding: Padding, dtype: tf.DType) -> Form:
+    return Form(*(tf.constant(matrix, dtype) for matrix in form(width, columns, *padding[1])))
