@@ -55,12 +55,16 @@ class GatedLayer(NamedTuple):
         return self.convolve(maps, _of(self.horizontal_kernel, channels), ((0, 0), (left, 0)))
 
     def across(self, arguments: tf.Tensor) -> tf.Tensor:
-        """Returns what the horizontal stack adds to its arguments for those of the vertical stack."""
-        return affine(arguments, self.across_kernel, self.across_bias)
+        """Returns what the first horizontal stack adds to its arguments for those of the vertical stack."""
+        return affine(arguments, self.across_kernel, self.across_bias.value)
+
+    def across_with_bias(self, arguments: tf.Tensor) -> tf.Tensor:
+        """Returns what `across` does and the bias of `horizontal` too, so that one pass adds both."""
+        return affine(arguments, self.across_kernel, self.across_bias.value + self.horizontal_bias.value)
 
     def output(self, arguments: tf.Tensor) -> tf.Tensor:
         """Returns what the horizontal stack makes of its arguments, [..., channels]."""
-        return affine(gate(arguments), self.output_kernel, self.output_bias)
+        return affine(gate(arguments), self.output_kernel, self.output_bias.value)
 
 
 def _of(kernel: keras.Variable, channels: slice) -> tf.Tensor:
@@ -73,8 +77,16 @@ def gate(arguments: tf.Tensor) -> tf.Tensor:
     return tf.tanh(values) * tf.sigmoid(gates)
 
 
-def affine(x: tf.Tensor, kernel: keras.Variable, bias: keras.Variable) -> tf.Tensor:
-    return tf.tensordot(x, kernel.value, 1) + bias.value
+def affine(x: tf.Tensor, kernel: keras.Variable, bias: tf.Tensor) -> tf.Tensor:
+    # As matrices, so that TensorFlow makes one operation of the product and the bias.
+    rows = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel.value), bias)
+    return tf.reshape(rows, [*_sizes(x)[:-1], rows.shape[-1]])
+
+
+def _sizes(x: tf.Tensor) -> list[int]:
+    """Returns the sizes of a tensor of which the first may be unknown."""
+    first, *others = x.shape
+    return [-1 if first is None else first, *others]
 
 
 def down(maps: tf.Tensor) -> tf.Tensor:

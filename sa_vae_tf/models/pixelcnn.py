@@ -137,15 +137,14 @@ class PixelCNNDecoder(keras.Model):
             vertical = layer.vertical(gate(vertical)) + layer.vertical_bias.value
             if self.shift_every_layer:
                 vertical = down(vertical)
-            horizontal = layer.horizontal(maps) + layer.horizontal_bias.value
-            maps += layer.output(horizontal + layer.across(vertical))
+            maps += layer.output(layer.horizontal(maps) + layer.across_with_bias(vertical))
         return self.output(maps)
 
     def add_latent(self, z: tf.Tensor | None, context: PixelCNNContext) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the arguments of the first layer's gates in the vertical and in the horizontal stack."""
         if z is None:
             return context.vertical, context.horizontal
-        maps = affine(z, self.latent_kernel, self.latent_bias)
+        maps = affine(z, self.latent_kernel, self.latent_bias.value)
         maps = tf.reshape(maps, [-1, self.height, self.width, self.latent_maps])
         first = self.gated_layers[0]
         vertical = down(first.vertical(maps, channels=LATENT))
@@ -154,7 +153,7 @@ class PixelCNNDecoder(keras.Model):
 
     def output(self, maps: tf.Tensor) -> tf.Tensor:
         """Returns the log odds of pixels for the horizontal stack's last maps, without their last axis."""
-        return affine(maps, self.output_kernel, self.output_bias)[..., 0]
+        return affine(maps, self.output_kernel, self.output_bias.value)[..., 0]
 
 
 def pixel_nll(log_odds: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:

@@ -75,7 +75,7 @@ def _sample(decoder, z, index, seed):
             if decoder.shift_every_layer:
                 arguments, delayed = delayed, arguments
             next_waiting.append(delayed)
-            across.append(layer.across(arguments))
+            across.append(layer.across_with_bias(arguments))
 
         def draw_pixel(column, pixels, nll, seen, before):
             """Draws a pixel to the right of `seen`, given what each later layer keeps of the columns before."""
@@ -83,7 +83,7 @@ def _sample(decoder, z, index, seed):
             maps, next_before = first.output(arguments + across[0][:, :, column, None]), []
             for layer, kept, from_above in zip(others, before, across[1:], strict=True):
                 kept = tf.concat([kept, maps], 2)
-                arguments = layer.horizontal(kept, True) + layer.horizontal_bias.value
+                arguments = layer.horizontal(kept, True)
                 next_before.append(kept[:, :, 1:])
                 maps += layer.output(arguments + from_above[:, :, column, None])
             log_odds = decoder.output(maps)
