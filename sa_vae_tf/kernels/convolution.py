@@ -7,7 +7,6 @@ own gradient to the kernel, in the body of a compiled loop, takes some ten times
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -116,9 +115,9 @@ def _kept(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, way: Way) -> t
     return result
 
 
-def _unseen(*factors: tf.Tensor) -> list[tf.Tensor]:
+def _unseen(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns factors unseen by the tapes, which would keep what the product's own derivative needs."""
-    return [tf.stop_gradient(factor) for factor in factors]
+    return tf.stop_gradient(a), tf.stop_gradient(b)
 
 
 def _direct(precision: Precision = None) -> Way:
