@@ -92,24 +92,24 @@ def to_kernel_by_frequencies(inputs: tf.Tensor, outputs: tf.Tensor, padding: Pad
       [rows, columns, in, out].
     """
     batch = tf.shape(inputs)[0]
-    (_, height, width, of_inputs), (_, new_height, new_width, of_outputs) = inputs.shape, outputs.shape
+    (_, height, width, channels), (_, new_height, new_width, new_channels) = inputs.shape, outputs.shape
     rows, columns = height + sum(padding[0]) - new_height + 1, width + sum(padding[1]) - new_width + 1
     taken = _constants(width, columns, padding, inputs.dtype)
     products = taken.of_inputs.shape[0]
     by_product = taken.of_inputs @ tf.reshape(tf.transpose(inputs, [2, 0, 1, 3]), [width, -1])
     cotangents = taken.of_results @ tf.reshape(tf.transpose(outputs, [2, 0, 1, 3]), [new_width, -1])
     by_product = tf.pad(
-        tf.reshape(by_product, [products, batch, height, of_inputs]), [(0, 0), (0, 0), padding[0], (0, 0)]
+        tf.reshape(by_product, [products, batch, height, channels]), [(0, 0), (0, 0), padding[0], (0, 0)]
     )
     # Beside each other the rows that a row of the results reads, so that the sum is over rows and examples at once.
     read = tf.gather(by_product, np.arange(new_height)[:, None] + np.arange(rows), axis=2)
     factors = (
         tf.reshape(factor, [products, batch * new_height, size])
-        for factor, size in ((cotangents, of_outputs), (read, rows * of_inputs))
+        for factor, size in ((cotangents, new_channels), (read, rows * channels))
     )
     kernels = tf.reshape(tf.matmul(*factors, transpose_a=True), [products, -1])
     kernel = tf.matmul(taken.of_kernel, kernels, transpose_a=True)
-    return tf.transpose(tf.reshape(kernel, [columns, of_outputs, rows, of_inputs]), [2, 0, 3, 1])
+    return tf.transpose(tf.reshape(kernel, [columns, new_channels, rows, channels]), [2, 0, 3, 1])
 
 
 def _constants(width: int, columns: int, padding: Padding, dtype: tf.DType) -> Form:

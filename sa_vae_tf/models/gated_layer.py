@@ -55,10 +55,10 @@ class GatedLayer(NamedTuple):
         return self.convolve(maps, _of(self.horizontal_kernel, channels), ((0, 0), (left, 0)))
 
     def across(self, arguments: tf.Tensor) -> tf.Tensor:
-        """Returns what the first horizontal stack adds to its arguments for those of the vertical stack."""
+        """Returns what the horizontal stack adds to its arguments for those of the vertical stack."""
         return affine(arguments, self.across_kernel, self.across_bias.value)
 
-    def across_with_bias(self, arguments: tf.Tensor) -> tf.Tensor:
+    def across_with_horizontal_bias(self, arguments: tf.Tensor) -> tf.Tensor:
         """Returns what `across` does and the bias of `horizontal` too, so that one pass adds both."""
         return affine(arguments, self.across_kernel, self.across_bias.value + self.horizontal_bias.value)
 

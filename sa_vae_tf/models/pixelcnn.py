@@ -137,7 +137,7 @@ class PixelCNNDecoder(keras.Model):
             vertical = layer.vertical(gate(vertical)) + layer.vertical_bias.value
             if self.shift_every_layer:
                 vertical = down(vertical)
-            maps += layer.output(layer.horizontal(maps) + layer.across_with_bias(vertical))
+            maps += layer.output(layer.horizontal(maps) + layer.across_with_horizontal_bias(vertical))
         return self.output(maps)
 
     def add_latent(self, z: tf.Tensor | None, context: PixelCNNContext) -> tuple[tf.Tensor, tf.Tensor]:

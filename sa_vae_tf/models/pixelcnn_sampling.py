@@ -75,7 +75,7 @@ def _sample(decoder, z, index, seed):
             if decoder.shift_every_layer:
                 arguments, delayed = delayed, arguments
             next_waiting.append(delayed)
-            across.append(layer.across_with_bias(arguments))
+            across.append(layer.across_with_horizontal_bias(arguments))
 
         def draw_pixel(column, pixels, nll, seen, before):
             """Draws a pixel to the right of `seen`, given what each later layer keeps of the columns before."""
