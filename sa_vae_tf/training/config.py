@@ -77,8 +77,8 @@ class Config:
     )  # fmt: skip
     replicas: int = _option(
         0,
-        "Devices of --strategy=mirrored: GPUs, 0 for all; without one, parts of the CPU, among which its cores are "
-        "shared out: a device a core is mostly quicker than one of all cores, in more memory.",
+        "Devices of --strategy=mirrored: GPUs, 0 for all; without one, parts of the CPU, 0 for a single one, among "
+        "which its cores are shared out: a device a core is mostly quicker than one of all cores, in more memory.",
         low=0,
     )
     jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA, which draws other numbers.")
