@@ -137,7 +137,7 @@ def test_no_gradient_of_a_kernel_is_left_to_tensorflow(convolve, columns):
 
 
 def test_by_frequencies_the_cotangent_of_a_kernel_is_of_products():
-    # A convolution whose channels are the few examples of a part takes up to twice as long.
+    # A convolution whose channels are the few examples of a part takes longer.
     inputs, kernel = arguments(3, 5, channels=16)
     outputs = convolve_rows(inputs, kernel)
     found = operations(lambda: BY_FREQUENCIES.to_kernel(inputs, outputs, ((0, 0), (0, 0))))
