@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.kernels.convolution import convolve, convolve_rows, plain_convolve
+from sa_vae_tf.kernels.convolution import convolve, convolve_alone, convolve_rows, plain_convolve
 from sa_vae_tf.kernels.fusion import compiled
 from sa_vae_tf.kernels.lstm import hidden_states, plain_hidden_states
 from sa_vae_tf.kernels.softmax import PlainSoftmax, Softmax, plain_word_nll, softmax_weights, word_nll
@@ -34,7 +34,7 @@ PART = 2**18
 
 
 def _hybrid(precision: tf.DType | None) -> Kernels:
-    convolution = functools.partial(convolve, precision=precision)
+    convolution = functools.partial(convolve_alone, precision=precision)
     return Kernels(
         functools.partial(hidden_states, precision=precision, fuse=compiled, part=PART),
         softmax_weights,
