@@ -72,7 +72,7 @@ def main():
             raise UserError("--program_dir=: expected a folder, new or there")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
-    logger.info("Compiling, then %d timed calls after one that is not", REPEATS.value)
+    logger.info("Timed calls after one that is not: %d", REPEATS.value)
     for figures in _measure(config):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
 

@@ -76,7 +76,8 @@ def _read(path: str) -> list[Line]:
     try:
         texts = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise UserError(f"--peers={path}: expected a file of JSON lines ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--peers={path}: expected a file of JSON lines ({reason})") from None
     return [_peer(text, f"--peers={path}: line {number}") for number, text in enumerate(texts, 1) if text.strip()]
 
 
