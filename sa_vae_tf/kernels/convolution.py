@@ -2,8 +2,8 @@
 
 The result, its cotangent taken to the inputs and its cotangent taken to the kernel are each bilinear, and the
 derivatives of each are the other two. The first two are forward convolutions here. The third may be one too, in which
-the cotangent slides over the inputs. TensorFlow's own operation takes some ten times as long as that in the body of a
-loop that XLA compiles, and two thirds of that time where XLA does not compile.
+the cotangent slides over the inputs. TensorFlow's own operation takes many times as long as that in the body of a loop
+that XLA compiles, and less time where XLA does not compile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLUMNS, INPUTS = 5, 16
 
 
 def convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:
-    """Convolves with stride one, in a step that XLA compiles.
+    """Convolves with stride one; of the ways here the quickest in a step that XLA compiles.
 
     Args:
       inputs: [batch, height, width, in]; all sizes but the batch are known.
@@ -52,7 +52,7 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (
 def convolve_alone(
     inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0)), precision: Precision = None
 ) -> tf.Tensor:
-    """Computes `convolve` in a step that XLA does not compile, of factors rounded to `precision` if it is given."""
+    """Computes `convolve`, for a step that XLA does not compile, of factors rounded to `precision` if it is given."""
     return _convolve(inputs, kernel, padding, _operations(precision))
 
 
@@ -142,7 +142,7 @@ def _operations(precision: Precision = None) -> Way:
         return tf.cast(_slide(rounded(inputs, precision), rounded(kernel, precision), padding), inputs.dtype)
 
     def to_kernel(inputs, outputs, padding):
-        # With zeros of its own the operation takes twice as long.
+        # The operation is slower where it adds the zeros itself.
         padded = tf.pad(rounded(inputs, precision), [(0, 0), *padding, (0, 0)])
         rows, columns = (padded.shape[axis] - outputs.shape[axis] + 1 for axis in (1, 2))
         kernel = tf.raw_ops.Conv2DBackpropFilter(
