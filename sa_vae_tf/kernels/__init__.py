@@ -28,15 +28,10 @@ class Kernels(NamedTuple):
     convolve_rows: Callable[..., tf.Tensor]
 
 
-# Weights of a part of a recurrent kernel, 1 MiB, which the cache of a core holds. A larger kernel is read anew at
-# each time step, and more quickly in such parts.
-PART = 2**18
-
-
 def _hybrid(precision: tf.DType | None) -> Kernels:
     convolution = functools.partial(convolve_alone, precision=precision)
     return Kernels(
-        functools.partial(hidden_states, precision=precision, fuse=compiled, part=PART),
+        functools.partial(hidden_states, precision=precision, fuse=compiled),
         softmax_weights,
         functools.partial(word_nll, precision=precision, fuse=compiled),
         convolution,

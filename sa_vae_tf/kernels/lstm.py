@@ -7,6 +7,7 @@ that two are left for its reverse pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -18,6 +19,10 @@ from sa_vae_tf.kernels.products import Precision, product
 from sa_vae_tf.kernels.recurrences import Inputs, Reverse, before
 from sa_vae_tf.kernels.residuals import with_residuals
 
+# Weights of a kernel, 1 MiB, which the cache of a core holds. With a larger one examples are columns (see
+# `recurrences`), filled up to a multiple of sixteen, the float32 numbers that a processor takes at once.
+LARGE, FILLED = 2**18, 16
+
 
 def hidden_states(
     projected: tf.Tensor,
@@ -27,7 +32,6 @@ def hidden_states(
     cell: tf.Tensor,
     precision: Precision = None,
     fuse: Callable[[Callable], Callable] = as_it_is,
-    part: int | None = None,
 ) -> tf.Tensor:
     """Runs an LSTM whose inputs are already multiplied by their kernel.
 
@@ -42,25 +46,35 @@ def hidden_states(
       precision: of the factors of the products over all steps at once; None for their own. Those of one step have so
         few rows that rounding them saves no time.
       fuse: what makes a program of each pass over time (see `fusion`).
-      part: weights of a part in which a pass over time takes the kernel, one after the other; None for all at once.
 
     Returns:
       Hidden states, [time, batch, units].
     """
-    adjoint = _adjoint(fuse, part, precision)
+    if math.prod(recurrent_kernel.shape) <= LARGE:
+        return _run(projected, shift, recurrent_kernel, hidden, cell, -1, precision, fuse)
+    batch = tf.shape(hidden)[0]
+    projected, shift, hidden, cell = (_columns(x) for x in (projected, shift, hidden, cell))
+    states = _run(projected, shift, recurrent_kernel, hidden, cell, -2, precision, fuse)
+    return _turned(states)[:, :batch]
+
+
+def _run(projected, shift, recurrent_kernel, hidden, cell, axis, precision, fuse) -> tf.Tensor:
+    """Computes `hidden_states` where the units have this axis in what is given and returned."""
+    adjoint = _adjoint(fuse, axis, precision)
 
     def forward(projected, shift, kernel, hidden, cell):
         def compute(large: bool):
-            states, cells, gates = fuse(recurrences.forward)(projected, shift, kernel, hidden, cell, part)
+            states, cells, gates = fuse(recurrences.forward)(projected, shift, kernel, hidden, cell, axis)
             return [states, cells], [gates]
 
         (states, cells), found = kept(compute, Keep.MEDIUM)
         if found:
             return states, cells, found[0]
         # With the states known there is nothing to wait for: one product for all steps.
-        rows = tf.reshape(before(hidden, states), [-1, kernel.shape[0]])
-        from_states = tf.reshape(product(rows, kernel, precision), tf.shape(projected))
-        return states, cells, fuse(recurrences.gates_of)(projected, shift, from_states)
+        from_states = product(_rows(before(hidden, states), axis), kernel, precision)
+        from_states = tf.reshape(from_states, tf.shape(_examples(projected, axis)))
+        gates = fuse(recurrences.gates_of)(projected, shift, _examples(from_states, axis), axis)
+        return states, cells, gates
 
     def reverse(inputs, states, residuals, cotangent, residual_cotangents):
         _, _, kernel, hidden, cell = inputs
@@ -68,9 +82,9 @@ def hidden_states(
         more: tuple[tf.Tensor, ...] = ()
         if residual_cotangents is not None:
             cells_cotangent, gates_cotangent = residual_cotangents
-            more = cells_cotangent, fuse(recurrences.to_arguments)(gates, gates_cotangent)
+            more = cells_cotangent, fuse(recurrences.to_arguments)(gates, gates_cotangent, axis)
         arguments, of_hidden, of_cell = adjoint(gates, cells, cell, kernel, cotangent, *more)
-        of_kernel = _to_kernel(before(hidden, states), arguments, precision)
+        of_kernel = _to_kernel(before(hidden, states), arguments, axis, precision)
         return arguments, tf.reduce_sum(arguments, 0), of_kernel, of_hidden, of_cell
 
     return with_residuals(forward, reverse)(projected, shift, recurrent_kernel, hidden, cell)
@@ -89,8 +103,8 @@ def plain_hidden_states(
     return tf.scan(step, projected, [hidden, cell])[0]
 
 
-def _adjoint(fuse: Callable[[Callable], Callable], part: int | None, precision: Precision) -> Callable[..., Inputs]:
-    """Returns the reverse pass, from arguments of `recurrences.reverse` but `part` to cotangents, as an operation."""
+def _adjoint(fuse: Callable[[Callable], Callable], axis: int, precision: Precision) -> Callable[..., Inputs]:
+    """Returns the reverse pass, from arguments of `recurrences.reverse` but `axis` to cotangents, as an operation."""
 
     @tf.custom_gradient
     def adjoint(*inputs):
@@ -101,17 +115,17 @@ def _adjoint(fuse: Callable[[Callable], Callable], part: int | None, precision: 
         computed: list[Inputs] = []
 
         def compute(large: bool):
-            back, result = fuse(recurrences.reverse)(*forward, part, states, *more)
+            back, result = fuse(recurrences.reverse)(*forward, axis, states, *more)
             computed.append(result)
             return back, []
 
         back = Reverse(*kept(compute, Keep.MEDIUM)[0])
         # Where the first result was kept the second follows without a pass over time.
-        result = computed[0] if computed else fuse(recurrences.inputs_of)(*forward, back, *more)
+        result = computed[0] if computed else fuse(recurrences.inputs_of)(*forward, axis, back, *more)
 
         def grad(*cotangents):
-            found = fuse(recurrences.second)(*forward, part, back, Inputs(*cotangents))
-            of_kernel = _to_kernel(found.hidden_before, result.arguments, precision)
+            found = fuse(recurrences.second)(*forward, axis, back, Inputs(*cotangents))
+            of_kernel = _to_kernel(found.hidden_before, result.arguments, axis, precision)
             of_more = (found.more_cells, found.more_arguments) if more else ()
             return found.gates, found.cells, found.cell, of_kernel, found.states, *of_more
 
@@ -120,7 +134,29 @@ def _adjoint(fuse: Callable[[Callable], Callable], part: int | None, precision: 
     return lambda *inputs: Inputs(*adjoint(*inputs))
 
 
-def _to_kernel(states, cotangents, precision):
+def _to_kernel(states, cotangents, axis, precision):
     """Returns what the cotangents of the gates' arguments are for the recurrent kernel."""
-    states, cotangents = (tf.reshape(x, [-1, x.shape[-1]]) for x in (states, cotangents))
-    return product(states, cotangents, precision, transpose_a=True)
+    return product(_rows(states, axis), _rows(cotangents, axis), precision, transpose_a=True)
+
+
+def _columns(x: tf.Tensor) -> tf.Tensor:
+    """Returns examples as columns, filled up with zeros."""
+    *time, batch, units = x.shape
+    missing = -(tf.shape(x)[-2] if batch is None else batch) % FILLED
+    filled = tf.pad(x, [(0, 0)] * len(time) + [(0, missing), (0, 0)])
+    return _turned(tf.ensure_shape(filled, [*time, None, units]))
+
+
+def _turned(x: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.matrix_transpose(x)
+
+
+def _examples(x: tf.Tensor, axis: int) -> tf.Tensor:
+    """Returns examples as rows where they are rows or columns, or the reverse."""
+    return x if axis == -1 else _turned(x)
+
+
+def _rows(x: tf.Tensor, axis: int) -> tf.Tensor:
+    """Returns the examples of all steps as rows of a matrix."""
+    rows = _examples(x, axis)
+    return tf.reshape(rows, [-1, rows.shape[-1]])

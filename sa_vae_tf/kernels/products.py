@@ -40,11 +40,3 @@ def in_columns(matrix: tf.Tensor, columns: int) -> list[tf.Tensor]:
     number = -(-width // columns)
     each = min(columns, -(-width // number // ALIGNED) * ALIGNED)
     return tf.split(matrix, [*[each] * (number - 1), width - (number - 1) * each], -1)
-
-
-def in_parts(matrix: tf.Tensor, part: int | None) -> list[tf.Tensor]:
-    """Returns parts of the columns of a matrix, with so many elements each or about; all of it for None."""
-    rows, columns = matrix.shape
-    if part is None or rows * columns <= part:
-        return [matrix]
-    return in_columns(matrix, max(ALIGNED, part // rows))

@@ -3,16 +3,20 @@
 Gates are in Keras's order i, f, c, o. The reverse pass is a linear recurrence in time with three coefficients, which
 depend on the forward pass step by step alone (`_coefficients`); its own derivative is a linear recurrence again, in the
 direction of the forward pass. All are of plain operations that are not meant to be differentiated.
+
+In a step's matrices an example is a row, [batch, units], or a column, [units, batch]; shapes below are those of rows.
+The argument `axis` is that of the units, -1 or -2. The product that waits for the step before is that of a few states
+with a large kernel: where that is the right factor it is packed anew at every step, where it is the left one, as
+columns have it, it is read as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
 
-from sa_vae_tf.kernels.products import in_parts
 from sa_vae_tf.kernels.scan import scan
 
 
@@ -40,15 +44,15 @@ class Inputs(NamedTuple):
 
 
 def forward(
-    projected: tf.Tensor, shift: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, part: int | None
+    projected: tf.Tensor, shift: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, axis: int
 ) -> Forward:
     """Runs the LSTM; arguments as for `lstm.hidden_states`."""
-    kernels = in_parts(kernel, part)
+    times = _times(kernel, axis)
 
     def step(state, inputs):
         hidden, cell = state
-        gates = _gates(inputs[0] + shift + _times(hidden, kernels))
-        i, f, c, o = tf.split(gates, 4, -1)
+        gates = _gates(inputs[0] + shift + times(hidden), axis)
+        i, f, c, o = tf.split(gates, 4, axis)
         cell = f * cell + i * c
         hidden = o * tf.tanh(cell)
         return [hidden, cell], [hidden, cell, gates]
@@ -56,9 +60,9 @@ def forward(
     return Forward(*scan(step, [hidden, cell], [projected])[1])
 
 
-def gates_of(projected: tf.Tensor, shift: tf.Tensor, from_states: tf.Tensor) -> tf.Tensor:
+def gates_of(projected: tf.Tensor, shift: tf.Tensor, from_states: tf.Tensor, axis: int) -> tf.Tensor:
     """Returns the gates of all steps, given what the states before them add to their arguments."""
-    return _gates(projected + shift + from_states)
+    return _gates(projected + shift + from_states, axis)
 
 
 def reverse(
@@ -66,7 +70,7 @@ def reverse(
     cells: tf.Tensor,
     cell: tf.Tensor,
     kernel: tf.Tensor,
-    part: int | None,
+    axis: int,
     states: tf.Tensor,
     *more: tf.Tensor,
 ) -> tuple[Reverse, Inputs]:
@@ -76,7 +80,7 @@ def reverse(
       gates, cells: of the forward pass.
       cell: before the first step.
       kernel: the recurrent kernel.
-      part: as for `lstm.hidden_states`.
+      axis: of the units.
       states: cotangents of the hidden states.
       more: none, or cotangents of the cells and of the gates' arguments.
 
@@ -84,7 +88,7 @@ def reverse(
       What `inputs_of` takes to the second, and that.
     """
     # A product with a transposed matrix of few rows is several times slower than with one transposed before.
-    transposed = in_parts(tf.transpose(kernel), part)
+    times = _times(tf.transpose(kernel), axis)
 
     def step(carried, inputs):
         to_gates, to_cell, to_next, state, *added = inputs
@@ -92,24 +96,24 @@ def reverse(
         hidden = state + from_hidden
         cell = hidden * to_cell + from_cell
         cell = cell + added[0] if added else cell
-        arguments = to_gates * tf.concat([cell, cell, cell, hidden], -1)
+        arguments = to_gates * tf.concat([cell, cell, cell, hidden], axis)
         arguments = arguments + added[1] if added else arguments
-        return [_times(arguments, transposed), cell * to_next], [hidden, cell]
+        return [times(arguments), cell * to_next], [hidden, cell]
 
-    to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells))
+    to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells), axis)
     start, inputs = [tf.zeros_like(cell), tf.zeros_like(cell)], [to_gates, to_cell, to_next, states, *more]
     first, outputs = scan(step, start, inputs, backwards=True)
     back = Reverse(*outputs)
-    return back, Inputs(_arguments(to_gates, back, *more), *first)
+    return back, Inputs(_arguments(to_gates, back, axis, *more), *first)
 
 
 def inputs_of(
-    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, back: Reverse, *more: tf.Tensor
+    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, axis: int, back: Reverse, *more: tf.Tensor
 ) -> Inputs:
     """Takes cotangents of all states and cells, which were kept, to what the LSTM reads; arguments as for `reverse`."""
-    to_gates, _, to_next = _coefficients(gates, cells, before(cell, cells))
-    arguments = _arguments(to_gates, back, *more)
-    return Inputs(arguments, tf.matmul(arguments[0], kernel, transpose_b=True), back.cells[0] * to_next[0])
+    to_gates, _, to_next = _coefficients(gates, cells, before(cell, cells), axis)
+    arguments = _arguments(to_gates, back, axis, *more)
+    return Inputs(arguments, _times(tf.transpose(kernel), axis)(arguments[0]), back.cells[0] * to_next[0])
 
 
 class Second(NamedTuple):
@@ -134,25 +138,25 @@ def second(
     cells: tf.Tensor,
     cell: tf.Tensor,
     kernel: tf.Tensor,
-    part: int | None,
+    axis: int,
     back: Reverse,
     cotangents: Inputs,
 ) -> Second:
     """Differentiates `reverse` in one recurrence forward in time.
 
     Args:
-      gates, cells, cell, kernel, part: as for `reverse`.
+      gates, cells, cell, kernel, axis: as for `reverse`.
       back: the first of its results.
       cotangents: of the second.
     """
-    kernels = in_parts(kernel, part)
-    to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells))
+    times = _times(kernel, axis)
+    to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells), axis)
 
     def step(carried, inputs):
         to_gates, to_cell, to_next, arguments = inputs
         hidden, cell = carried
-        arguments = arguments + _times(hidden, kernels)
-        i, f, c, o = tf.split(arguments * to_gates, 4, -1)
+        arguments = arguments + times(hidden)
+        i, f, c, o = tf.split(arguments * to_gates, 4, axis)
         cell = i + f + c + cell * to_next
         return [o + cell * to_cell, cell], [arguments, o + cell * to_cell, cell]
 
@@ -160,8 +164,8 @@ def second(
     _, (arguments, states_bar, cells_bar) = scan(step, start, [to_gates, to_cell, to_next, cotangents.arguments])
 
     # From the cotangents of the coefficients to those of what they were computed from.
-    i, f, c, o = tf.split(gates, 4, -1)
-    i_bar, f_bar, c_bar, o_bar = tf.split(arguments, 4, -1)
+    i, f, c, o = tf.split(gates, 4, axis)
+    i_bar, f_bar, c_bar, o_bar = tf.split(arguments, 4, axis)
     i_bar, f_bar, c_bar, o_bar = i_bar * back.cells, f_bar * back.cells, c_bar * back.cells, o_bar * back.states
     cell_bar, next_bar = cells_bar * back.states, before(cotangents.cell, cells_bar) * back.cells
     tanh_cells, cells_before = tf.tanh(cells), before(cell, cells)
@@ -176,13 +180,13 @@ def second(
     of_cells = (o_bar * o * (1 - o) - 2 * cell_bar * o * tanh_cells) * slope
     of_cells += tf.concat([of_before[1:], tf.zeros_like(of_before[:1])], 0)
     hidden_before = before(cotangents.hidden, states_bar)
-    return Second(tf.concat(of_gates, -1), of_cells, of_before[0], states_bar, cells_bar, arguments, hidden_before)
+    return Second(tf.concat(of_gates, axis), of_cells, of_before[0], states_bar, cells_bar, arguments, hidden_before)
 
 
-def to_arguments(gates: tf.Tensor, cotangents: tf.Tensor) -> tf.Tensor:
+def to_arguments(gates: tf.Tensor, cotangents: tf.Tensor, axis: int) -> tf.Tensor:
     """Takes cotangents of the gates to their arguments."""
-    i, f, c, o = tf.split(gates, 4, -1)
-    return cotangents * tf.concat([i * (1 - i), f * (1 - f), 1 - c * c, o * (1 - o)], -1)
+    i, f, c, o = tf.split(gates, 4, axis)
+    return cotangents * tf.concat([i * (1 - i), f * (1 - f), 1 - c * c, o * (1 - o)], axis)
 
 
 def before(first: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
@@ -190,27 +194,31 @@ def before(first: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
     return tf.concat([first[None], states[:-1]], 0)
 
 
-def _times(rows: tf.Tensor, kernels: Sequence[tf.Tensor]) -> tf.Tensor:
-    """Returns rows times a kernel that is given by parts of its columns."""
-    return tf.concat([rows @ kernel for kernel in kernels], -1)
+def _times(kernel: tf.Tensor, axis: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the function that multiplies the examples of a step by a kernel, which reads their units."""
+    if axis == -1:
+        return lambda examples: examples @ kernel
+    transposed = tf.transpose(kernel)
+    return lambda examples: transposed @ examples
 
 
-def _gates(arguments):
+def _gates(arguments, axis):
     # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: one function for all four gates.
-    units = arguments.shape[-1] // 4
+    units = arguments.shape[axis] // 4
     scale = tf.constant([0.5] * 2 * units + [1.0] * units + [0.5] * units, arguments.dtype)
+    scale = scale if axis == -1 else scale[:, None]
     return tf.tanh(scale * arguments) * scale + (1.0 - scale)
 
 
-def _arguments(to_gates, back, *more):
+def _arguments(to_gates, back, axis, *more):
     """Returns the cotangents of the gates' arguments."""
-    arguments = to_gates * tf.concat([back.cells, back.cells, back.cells, back.states], -1)
+    arguments = to_gates * tf.concat([back.cells, back.cells, back.cells, back.states], axis)
     return arguments + more[1] if more else arguments
 
 
-def _coefficients(gates, cells, before):
+def _coefficients(gates, cells, before, axis):
     """Returns the derivative of each gate's argument, of the cell to the hidden state, and to the next cell."""
-    i, f, c, o = tf.split(gates, 4, -1)
+    i, f, c, o = tf.split(gates, 4, axis)
     tanh_cells = tf.tanh(cells)
-    to_gates = tf.concat([c * i * (1 - i), before * f * (1 - f), i * (1 - c * c), tanh_cells * o * (1 - o)], -1)
+    to_gates = tf.concat([c * i * (1 - i), before * f * (1 - f), i * (1 - c * c), tanh_cells * o * (1 - o)], axis)
     return to_gates, o * (1 - tanh_cells * tanh_cells), f

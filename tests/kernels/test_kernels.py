@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from typing import Any
 
 import keras
@@ -91,12 +90,12 @@ def test_lstm_with_every_input_local():
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("part", [1, 2 * 4 * UNITS])
-def test_lstm_whose_kernel_is_taken_in_parts(part, mode, monkeypatch):
-    # Of one column each; of eight and four forward in time, two and one backwards.
-    monkeypatch.setattr(products, "ALIGNED", 1)
-    fused = functools.partial(lstm.hidden_states, part=part)
-    compare(fused, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3], mode)
+@pytest.mark.parametrize("filled", [1, BATCH, 6])
+@pytest.mark.parametrize("time", [3, UNROLLED + 1])
+def test_lstm_whose_examples_are_columns(time, filled, mode, monkeypatch):
+    monkeypatch.setattr(lstm, "LARGE", 0)
+    monkeypatch.setattr(lstm, "FILLED", filled)
+    test_lstm(time, mode)
 
 
 def test_programs_of_their_own_compute_the_same(monkeypatch):
@@ -178,7 +177,9 @@ def test_first_derivatives_alone(mode, exponentials):
             np.testing.assert_allclose(actual, expected, **CLOSE)
 
 
-def test_time_and_batch_may_be_unknown_when_the_graph_is_built():
+@pytest.mark.parametrize("large", [0, lstm.LARGE], ids=["columns", "rows"])
+def test_time_and_batch_may_be_unknown_when_the_graph_is_built(large, monkeypatch):
+    monkeypatch.setattr(lstm, "LARGE", large)
     free = [[None, None, 4 * UNITS], [None, 4 * UNITS], [UNITS, 4 * UNITS], [None, UNITS], [None, UNITS]]
 
     @tf.function(input_signature=[[tf.TensorSpec(shape, tf.float64) for shape in free]])

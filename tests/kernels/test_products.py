@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels.products import in_columns, in_parts
+from sa_vae_tf.kernels.products import in_columns
 
 
 @pytest.mark.parametrize(
@@ -28,17 +28,3 @@ def test_parts_are_of_near_equal_width_and_start_with_a_line_of_the_cache(width,
     assert [part.shape[1] for part in parts] == expected
     np.testing.assert_array_equal(tf.concat(parts, 1), matrix)
     assert [part.shape[0] for part in in_columns(matrix[0], columns)] == expected
-
-
-@pytest.mark.parametrize(
-    ("shape", "part", "expected"),
-    [
-        ([1024, 4096], 2**18, [256] * 16),
-        ([4096, 1024], 2**18, [64] * 16),
-        ([256, 1024], 2**18, [1024]),
-        ([1024, 4096], None, [4096]),
-        ([100, 64], 10, [16] * 4),
-    ],
-)
-def test_a_part_has_so_many_elements(shape, part, expected):
-    assert [x.shape[1] for x in in_parts(tf.zeros(shape), part)] == expected
