@@ -22,6 +22,14 @@ from sa_vae_tf.benchmarks.suite import suite
 from sa_vae_tf.benchmarks.tables import Line, to_markdown
 from sa_vae_tf.errors import UserError, one_line
 
+# Of a line of another program, what its fields must be.
+PEER = {
+    "impl": (lambda value: isinstance(value, str), "a name"),
+    "config": (lambda value: isinstance(value, str) and value in SIZES, f"one of {', '.join(SIZES)}"),
+    "K": (lambda value: type(value) is int and value >= 0, "a number of refinement steps"),
+    "median_s": (lambda value: type(value) in (int, float) and 0 < value < math.inf, "a number of seconds"),
+}
+
 
 def write(folder: Path, command: str, peers: str = "") -> list[Path]:
     """Measures everything and writes BENCHMARKS.md, and its figures into docs/, under a folder.
@@ -84,14 +92,14 @@ def _read(path: str) -> list[Line]:
 def _peer(text: str, where: str) -> Line:
     try:
         line = json.loads(text)
-        found = {"impl": str(line["impl"]), "config": line["config"], "svi_steps": int(line["K"]),
-                 "median_s": float(line["median_s"])}  # fmt: skip
-        sound = found["config"] in SIZES and found["svi_steps"] >= 0 and 0 < found["median_s"] < math.inf
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        sound = False
-    if not sound:
-        raise UserError(f"{where}: {text[:60]!r}: expected JSON with impl, config ({', '.join(SIZES)}), K and median_s")
-    return found
+    except (ValueError, RecursionError):
+        line = None
+    if not isinstance(line, dict):
+        raise UserError(f"{where}: {text[:60]!r}: expected JSON with {', '.join(PEER)}")
+    for name, (sound, expected) in PEER.items():
+        if not sound(line.get(name)):
+            raise UserError(f"{where}: {name}: {str(line.get(name))[:60]}: expected {expected}")
+    return {**{name: line[name] for name in PEER}, "svi_steps": line["K"]}
 
 
 def _measured(arguments: Iterable[str]) -> list[Line]:
