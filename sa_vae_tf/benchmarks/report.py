@@ -26,8 +26,8 @@ from sa_vae_tf.errors import UserError, one_line
 PEER = {
     "impl": (lambda value: isinstance(value, str), "a name"),
     "config": (lambda value: isinstance(value, str) and value in SIZES, f"one of {', '.join(SIZES)}"),
-    "K": (lambda value: type(value) is int and value >= 0, "a number of refinement steps"),
-    "median_s": (lambda value: type(value) in (int, float) and 0 < value < math.inf, "a number of seconds"),
+    "K": (lambda value: type(value) is int and value >= 0, "a whole number of refinement steps"),
+    "median_s": (lambda value: type(value) in (int, float) and 0 < value < math.inf, "a positive number of seconds"),
 }
 
 
@@ -98,7 +98,8 @@ def _peer(text: str, where: str) -> Line:
         raise UserError(f"{where}: {text[:60]!r}: expected JSON with {', '.join(PEER)}")
     for name, (sound, expected) in PEER.items():
         if not sound(line.get(name)):
-            raise UserError(f"{where}: {name}: {str(line.get(name))[:60]}: expected {expected}")
+            found = repr(line[name])[:60] if name in line else "missing"
+            raise UserError(f"{where}: {name}: {found}: expected {expected}")
     return {**{name: line[name] for name in PEER}, "svi_steps": line["K"]}
 
 

@@ -97,11 +97,11 @@ def test_every_measurement_is_one_the_script_knows():
     [
         ("{", "'{': expected JSON with impl, config, K, median_s"),
         ("[]", "'[]': expected JSON with"),
-        ('{"config": "small", "K": 5, "median_s": 1}', "impl: None: expected a name"),
-        ('{"impl": "jax", "config": "small", "K": "five", "median_s": 1}', "K: five: expected a number of refinement"),
-        ('{"impl": "jax", "config": "huge", "K": 5, "median_s": 1}', "config: huge: expected one of small, medium, "),
-        ('{"impl": "jax", "config": "small", "K": 5, "median_s": -1}', "median_s: -1: expected a number of seconds"),
-        ('{"impl": "jax", "config": "small", "K": 5, "median_s": NaN}', "median_s: nan: expected a number of seconds"),
+        ('{"config": "small", "K": 5, "median_s": 1}', "impl: missing: expected a name"),
+        ('{"impl": "jax", "config": "small", "K": "five", "median_s": 1}', "K: 'five': expected a whole number of"),
+        ('{"impl": "jax", "config": "huge", "K": 5, "median_s": 1}', "config: 'huge': expected one of small, medium, "),
+        ('{"impl": "jax", "config": "small", "K": 5, "median_s": -1}', "median_s: -1: expected a positive number of"),
+        ('{"impl": "jax", "config": "small", "K": 5, "median_s": NaN}', "median_s: nan: expected a positive number of"),
     ],
 )
 def test_malformed_lines_of_others(content, message, tmp_path):
