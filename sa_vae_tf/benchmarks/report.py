@@ -100,7 +100,7 @@ def _peer(text: str, where: str) -> Line:
         if not sound(line.get(name)):
             found = repr(line[name])[:60] if name in line else "missing"
             raise UserError(f"{where}: {name}: {found}: expected {expected}")
-    return {**{name: line[name] for name in PEER}, "svi_steps": line["K"]}
+    return {("svi_steps" if name == "K" else name): line[name] for name in PEER}
 
 
 def _measured(arguments: Iterable[str]) -> list[Line]:

@@ -28,10 +28,15 @@ class Kernels(NamedTuple):
     convolve_rows: Callable[..., tf.Tensor]
 
 
+# Weights of a kernel, 1 MiB, which the cache of a core holds. With a larger one a recurrence of some ten examples or
+# more is quicker with examples as columns. Exports, which score single ones too, take the fused kernels.
+LARGE = 2**18
+
+
 def _hybrid(precision: tf.DType | None) -> Kernels:
     convolution = functools.partial(convolve_alone, precision=precision)
     return Kernels(
-        functools.partial(hidden_states, precision=precision, fuse=compiled),
+        functools.partial(hidden_states, precision=precision, fuse=compiled, large=LARGE),
         softmax_weights,
         functools.partial(word_nll, precision=precision, fuse=compiled),
         convolution,

@@ -19,9 +19,8 @@ from sa_vae_tf.kernels.products import Precision, product
 from sa_vae_tf.kernels.recurrences import Inputs, Reverse, before
 from sa_vae_tf.kernels.residuals import with_residuals
 
-# Weights of a kernel, 1 MiB, which the cache of a core holds. With a larger one examples are columns (see
-# `recurrences`), filled up to a multiple of sixteen, the float32 numbers that a processor takes at once.
-LARGE, FILLED = 2**18, 16
+# Columns are filled up to a multiple of this, the float32 numbers that a processor takes at once.
+FILLED = 16
 
 
 def hidden_states(
@@ -32,6 +31,7 @@ def hidden_states(
     cell: tf.Tensor,
     precision: Precision = None,
     fuse: Callable[[Callable], Callable] = as_it_is,
+    large: int | None = None,
 ) -> tf.Tensor:
     """Runs an LSTM whose inputs are already multiplied by their kernel.
 
@@ -46,11 +46,13 @@ def hidden_states(
       precision: of the factors of the products over all steps at once; None for their own. Those of one step have so
         few rows that rounding them saves no time.
       fuse: what makes a program of each pass over time (see `fusion`).
+      large: with a kernel of more weights examples are columns (see `recurrences`), which is slower for a few of them;
+        None for never.
 
     Returns:
       Hidden states, [time, batch, units].
     """
-    if math.prod(recurrent_kernel.shape) <= LARGE:
+    if large is None or math.prod(recurrent_kernel.shape) <= large:
         return _run(projected, shift, recurrent_kernel, hidden, cell, -1, precision, fuse)
     batch = tf.shape(hidden)[0]
     projected, shift, hidden, cell = (_columns(x) for x in (projected, shift, hidden, cell))

@@ -6,8 +6,7 @@ direction of the forward pass. All are of plain operations that are not meant to
 
 In a step's matrices an example is a row, [batch, units], or a column, [units, batch]; shapes below are those of rows.
 The argument `axis` is that of the units, -1 or -2. The product that waits for the step before is that of a few states
-with a large kernel: where that is the right factor it is packed anew at every step, where it is the left one, as
-columns have it, it is read as it is.
+with a large kernel, and quicker where that is the left factor, as columns have it: the right one is packed first.
 """
 
 from __future__ import annotations

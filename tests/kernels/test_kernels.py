@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from sa_vae_tf.kernels import KERNELS, Kernels, lstm, products, softmax
 from sa_vae_tf.kernels.scan import UNROLLED
 
 FUSED, HYBRID, PLAIN = KERNELS["fused"], KERNELS["hybrid"], KERNELS["plain"]
+COLUMNS = functools.partial(lstm.hidden_states, large=0)
 BATCH, UNITS, VOCABULARY = 4, 5, 9
 # Two orders of summation in float64, in sums of order ten.
 CLOSE: dict[str, Any] = {"rtol": 1e-11, "atol": 1e-12}
@@ -93,9 +95,8 @@ def test_lstm_with_every_input_local():
 @pytest.mark.parametrize("filled", [1, BATCH, 6])
 @pytest.mark.parametrize("time", [3, UNROLLED + 1])
 def test_lstm_whose_examples_are_columns(time, filled, mode, monkeypatch):
-    monkeypatch.setattr(lstm, "LARGE", 0)
     monkeypatch.setattr(lstm, "FILLED", filled)
-    test_lstm(time, mode)
+    compare(COLUMNS, PLAIN.hidden_states, lstm_inputs(time), [1, 3], mode)
 
 
 def test_programs_of_their_own_compute_the_same(monkeypatch):
@@ -177,14 +178,13 @@ def test_first_derivatives_alone(mode, exponentials):
             np.testing.assert_allclose(actual, expected, **CLOSE)
 
 
-@pytest.mark.parametrize("large", [0, lstm.LARGE], ids=["columns", "rows"])
-def test_time_and_batch_may_be_unknown_when_the_graph_is_built(large, monkeypatch):
-    monkeypatch.setattr(lstm, "LARGE", large)
+@pytest.mark.parametrize("function", [FUSED.hidden_states, COLUMNS], ids=["rows", "columns"])
+def test_time_and_batch_may_be_unknown_when_the_graph_is_built(function):
     free = [[None, None, 4 * UNITS], [None, 4 * UNITS], [UNITS, 4 * UNITS], [None, UNITS], [None, UNITS]]
 
     @tf.function(input_signature=[[tf.TensorSpec(shape, tf.float64) for shape in free]])
     def fused(inputs):
-        return derivatives(FUSED.hidden_states, inputs, [1, 3], 0.7)
+        return derivatives(function, inputs, [1, 3], 0.7)
 
     inputs = lstm_inputs(11)
     expected = derivatives(FUSED.hidden_states, inputs, [1, 3], 0.7)
