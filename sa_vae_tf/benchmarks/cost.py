@@ -47,11 +47,13 @@ class Forward(NamedTuple):
       encoder: from an example to its posterior.
       once: what of the likelihood does not depend on z, computed once in a step.
       local: what does, computed in every refinement step.
+      transforms: of `local`, what a pass back to the weights finds computed where it has maps in common with another.
     """
 
     encoder: Cost
     once: Cost
     local: Cost
+    transforms: Cost = Cost()
 
 
 # The reverse of a product is one product for each of its factors that needs a derivative. A refinement step goes
@@ -60,6 +62,8 @@ class Forward(NamedTuple):
 # twice where nothing was, is not counted.
 LEARNED, REFINEMENT = 3, 2
 REVERSE = {Keep.NOTHING: 6, Keep.SMALL: 5, Keep.MEDIUM: 5, Keep.ALL: 4}
+# Of two passes back to the weights one finds the maps of what was kept not transformed.
+SHARED = {keep: 2 if keep is Keep.NOTHING else 1 for keep in Keep}
 
 
 def step_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[str, Cost]:
@@ -71,16 +75,18 @@ def step_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[
       settings: of the refinement, with the numbers of steps that are kept.
     """
     method, forward = METHODS[config.method], FORWARD[config.data](config)
-    passes = 0
+    reverse = Cost()
     if config.method == "sa_vae":
         first = 0 if config.reverse_steps < 0 else max(0, steps - config.reverse_steps)
-        passes = sum(REVERSE[keep] * max(0, end - max(start, first)) for start, end, keep in settings.segments(steps))
+        for start, end, keep in settings.segments(steps):
+            taken = max(0, end - max(start, first))
+            reverse += forward.local.times(REVERSE[keep] * taken) + forward.transforms.times(-SHARED[keep] * taken)
     own_bound = forward.local.times(REFINEMENT if config.method == "vae_svi" else 0)
     return {
         "encoder": forward.encoder.times(LEARNED if method.encoder else 0),
         "refinement": forward.local.times(REFINEMENT * steps),
-        "reverse": forward.local.times(passes),
-        "bound": (forward.once + forward.local).times(LEARNED) + own_bound,
+        "reverse": reverse,
+        "bound": (forward.once + forward.local).times(LEARNED) + forward.transforms.times(-1) + own_bound,
     }
 
 
@@ -120,30 +126,27 @@ def _image(config: Config) -> Forward:
     encoder += product(config.batch_size, height * width * outputs, 2 * config.latent_dim)
     pixels = config.batch_size * config.image_height * config.image_width
 
-    def layer(size: int, inputs: int) -> Cost:
-        """Returns the cost of the convolutions of both stacks."""
-        reach = size // 2
-        horizontal = product(pixels, (reach + 1) * inputs, 2 * channels)
-        if config.kernels == "hybrid" and is_wide(size, inputs):
-            return horizontal + by_frequencies(reach, inputs)
-        return horizontal + product(pixels, (reach + 1) * size * inputs, 2 * channels)
-
-    def by_frequencies(reach: int, inputs: int) -> Cost:
-        width, rows = config.image_width, config.batch_size * config.image_height
-        products = len(form(width, 2 * reach + 1, reach, reach).of_inputs)
-        transforms = product(rows * inputs, width, products) + product(rows * 2 * channels, products, width)
-        of_kernel = product((reach + 1) * inputs * 2 * channels, 2 * reach + 1, products)
-        return product(rows * products, (reach + 1) * inputs, 2 * channels) + transforms + of_kernel
+    def layer(size: int, inputs: int) -> tuple[Cost, Cost]:
+        """Returns the costs of the convolutions of both stacks, and of the transforms among them."""
+        rows, horizontal = size // 2 + 1, product(pixels, (size // 2 + 1) * inputs, 2 * channels)
+        if config.kernels != "hybrid" or not is_wide(size, inputs):
+            return horizontal + product(pixels, rows * size * inputs, 2 * channels), Cost()
+        width, lines = config.image_width, config.batch_size * config.image_height
+        products = len(form(width, size, size // 2, size // 2).of_inputs)
+        transforms = product(lines * inputs, width, products) + product(lines * 2 * channels, products, width)
+        of_kernel = product(rows * inputs * 2 * channels, size, products)
+        convolution = product(lines * products, rows * inputs, 2 * channels)
+        return horizontal + convolution + of_kernel + transforms, transforms
 
     first, *others = config.sizes("pixelcnn_kernels")
     within = product(pixels, 2 * channels, 2 * channels) + product(pixels, channels, channels)
     latent = product(
         config.batch_size, config.latent_dim, config.image_height * config.image_width * config.pixelcnn_latent_maps
     )
-    local = latent + layer(first, config.pixelcnn_latent_maps) + product(pixels, channels, 1)
-    for size in others:
-        local += layer(size, channels)
-    return Forward(encoder, layer(first, 1), local + within.times(1 + len(others)))
+    layers = [layer(first, config.pixelcnn_latent_maps), *(layer(size, channels) for size in others)]
+    convolutions, transforms = (sum(costs, Cost()) for costs in zip(*layers, strict=True))
+    local = latent + convolutions + product(pixels, channels, 1) + within.times(1 + len(others))
+    return Forward(encoder, layer(first, 1)[0], local, transforms)
 
 
 FORWARD = {"text": _text, "synthetic": _synthetic, "image": _image}

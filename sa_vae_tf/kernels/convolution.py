@@ -1,34 +1,17 @@
-"""A convolution whose derivatives of every order are quick on a CPU.
+"""Convolutions whose derivatives of every order are quick on a CPU (see `bilinear`).
 
-The result, its cotangent taken to the inputs and its cotangent taken to the kernel are each bilinear, and the
-derivatives of each are the other two. The first two are forward convolutions here. The third may be one too, in which
-the cotangent slides over the inputs. TensorFlow's own operation takes many times as long as that in the body of a loop
-that XLA compiles, and less time where XLA does not compile.
+The result and its cotangent taken to the inputs are forward convolutions here. The cotangent taken to the kernel may be
+one too, in which the cotangent slides over the inputs. TensorFlow's own operation takes many times as long as that in
+the body of a loop that XLA compiles, and less time where XLA does not compile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import tensorflow as tf
 
-from sa_vae_tf.inference.kept import Keep, kept
-from sa_vae_tf.kernels.frequencies import Padding, convolve_by_frequencies, to_kernel_by_frequencies
+from sa_vae_tf.kernels.bilinear import Bilinear, run
+from sa_vae_tf.kernels.frequencies import Padding, by_frequencies
 from sa_vae_tf.kernels.products import Precision, rounded
-
-
-class Way(NamedTuple):
-    """How a convolution is computed, its derivatives apart.
-
-    Attributes:
-      forward: of inputs and kernel with padding.
-      to_kernel: of inputs and a cotangent of the outputs with padding, the cotangent of the kernel.
-    """
-
-    forward: Callable[[tf.Tensor, tf.Tensor, Padding], tf.Tensor]
-    to_kernel: Callable[[tf.Tensor, tf.Tensor, Padding], tf.Tensor]
-
 
 # Kernels with fewer columns or inputs are not taken by frequencies: in a row of 28 pixels one of nine columns takes 47
 # products by them in place of 252, of five 44 in place of 140, of three 43 in place of 84, and the transforms besides.
@@ -46,20 +29,22 @@ def convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (
     Returns:
       [batch, height', width', out], where height' is height with its padding, less rows - 1; likewise width'.
     """
-    return _convolve(inputs, kernel, padding, SLIDING)
+    return run(inputs, kernel, _by_sliding(padding))
 
 
 def convolve_alone(
     inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0)), precision: Precision = None
 ) -> tf.Tensor:
     """Computes `convolve`, for a step that XLA does not compile, of factors rounded to `precision` if it is given."""
-    return _convolve(inputs, kernel, padding, _operations(precision))
+    return run(inputs, kernel, _by_operations(padding, precision))
 
 
 def convolve_rows(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:
     """Computes `convolve_alone` where a result may depend, by rounding, on every column of the rows that it reads."""
-    by_frequencies = is_wide(kernel.shape[1], kernel.shape[2])
-    return _convolve(inputs, kernel, padding, BY_FREQUENCIES if by_frequencies else _operations())
+    rows, columns, channels, _ = kernel.shape
+    if is_wide(columns, channels):
+        return run(inputs, kernel, by_frequencies(inputs.shape[2], rows, columns, padding))
+    return convolve_alone(inputs, kernel, padding)
 
 
 def is_wide(columns: int, inputs: int) -> bool:
@@ -69,93 +54,57 @@ def is_wide(columns: int, inputs: int) -> bool:
 
 def plain_convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:
     """Computes `convolve` by a plain operation, whose derivatives are TensorFlow's own."""
-    return tf.nn.conv2d(inputs, kernel, 1, [(0, 0), *padding, (0, 0)])
-
-
-def _convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, way: Way) -> tf.Tensor:
-    @tf.custom_gradient
-    def run(inputs, kernel):
-        def grad(cotangent):
-            return _to_inputs(cotangent, kernel, padding, way), _to_kernel(inputs, cotangent, padding, way)
-
-        return _kept(inputs, kernel, padding, way), grad
-
-    return run(inputs, kernel)
-
-
-def _to_inputs(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, way: Way) -> tf.Tensor:
-    """Takes a cotangent of the outputs to the inputs."""
-    (top, bottom), (left, right) = padding
-    rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
-    opposite = (rows - top, rows - bottom), (columns - left, columns - right)
-
-    @tf.custom_gradient
-    def run(outputs, kernel):
-        def grad(cotangent):
-            return _convolve(cotangent, kernel, padding, way), _to_kernel(cotangent, outputs, padding, way)
-
-        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        return _kept(outputs, turned, opposite, way), grad
-
-    return run(outputs, kernel)
-
-
-def _to_kernel(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding, way: Way) -> tf.Tensor:
-    """Takes a cotangent of the outputs to the kernel."""
-
-    @tf.custom_gradient
-    def run(inputs, outputs):
-        def grad(cotangent):
-            return _to_inputs(outputs, cotangent, padding, way), _convolve(inputs, cotangent, padding, way)
-
-        return way.to_kernel(*_unseen(inputs, outputs), padding), grad
-
-    return run(inputs, outputs)
-
-
-def _kept(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding, way: Way) -> tf.Tensor:
-    """Returns the convolution, which the reverse pass of a refinement step finds again where it is kept."""
-
-    (result,), _ = kept(lambda large: ([way.forward(*_unseen(inputs, kernel), padding)], []), Keep.ALL)
-    return result
-
-
-def _unseen(a: tf.Tensor, b: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns factors unseen by the tapes, which would keep what the product's own derivative needs."""
-    return tf.stop_gradient(a), tf.stop_gradient(b)
+    return _slide(inputs, kernel, padding)
 
 
 def _slide(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
     return tf.nn.conv2d(inputs, kernel, 1, [(0, 0), *padding, (0, 0)])
 
 
-def _to_kernel_by_sliding(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding) -> tf.Tensor:
-    # Batch and channels change places: the outputs slide over the inputs, and the sum is over examples.
-    turned = tf.transpose(inputs, [3, 1, 2, 0]), tf.transpose(outputs, [1, 2, 0, 3])
-    return tf.transpose(_slide(*turned, padding), [1, 2, 0, 3])
+def _slide_back(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
+    """Takes a cotangent of the results to the inputs: by the opposite kernel and padding."""
+    sizes = kernel.shape[:2]
+    opposite = tuple((size - 1 - one, size - 1 - other) for size, (one, other) in zip(sizes, padding, strict=True))
+    return _slide(outputs, tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2]), opposite)
 
 
-def _operations(precision: Precision = None) -> Way:
+def _by_sliding(padding: Padding) -> Bilinear:
+    def to_kernel(inputs, outputs):
+        # Batch and channels change places: the outputs slide over the inputs, and the sum is over examples.
+        turned = tf.transpose(inputs, [3, 1, 2, 0]), tf.transpose(outputs, [1, 2, 0, 3])
+        return tf.transpose(_slide(*turned, padding), [1, 2, 0, 3])
+
+    return Bilinear(
+        tf.identity,
+        tf.identity,
+        lambda inputs, kernel: _slide(inputs, kernel, padding),
+        lambda outputs, kernel: _slide_back(outputs, kernel, padding),
+        to_kernel,
+    )
+
+
+def _by_operations(padding: Padding, precision: Precision) -> Bilinear:
     """Returns the convolution by TensorFlow's own operations, of rounded factors."""
 
-    def forward(inputs, kernel, padding):
-        return tf.cast(_slide(rounded(inputs, precision), rounded(kernel, precision), padding), inputs.dtype)
+    def take(maps):
+        return rounded(maps, precision)
 
-    def to_kernel(inputs, outputs, padding):
+    def to_kernel(inputs, outputs):
         # The operation is slower where it adds the zeros itself.
-        padded = tf.pad(rounded(inputs, precision), [(0, 0), *padding, (0, 0)])
+        padded = tf.pad(inputs, [(0, 0), *padding, (0, 0)])
         rows, columns = (padded.shape[axis] - outputs.shape[axis] + 1 for axis in (1, 2))
-        kernel = tf.raw_ops.Conv2DBackpropFilter(
+        return tf.raw_ops.Conv2DBackpropFilter(
             input=padded,
             filter_sizes=[rows, columns, inputs.shape[-1], outputs.shape[-1]],
-            out_backprop=rounded(outputs, precision),
+            out_backprop=outputs,
             strides=[1] * 4,
             padding="VALID",
         )
-        return tf.cast(kernel, inputs.dtype)
 
-    return Way(forward, to_kernel)
-
-
-SLIDING = Way(_slide, _to_kernel_by_sliding)
-BY_FREQUENCIES = Way(convolve_by_frequencies, to_kernel_by_frequencies)
+    return Bilinear(
+        take,
+        take,
+        lambda inputs, kernel: _slide(inputs, take(kernel), padding),
+        lambda outputs, kernel: _slide_back(outputs, take(kernel), padding),
+        to_kernel,
+    )

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from sa_vae_tf.kernels.bilinear import Bilinear
+
 # Zeros before and after the rows, and before and after the columns.
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -58,59 +60,96 @@ def form(width: int, columns: int, left: int, right: int) -> Form:
     return Form(*map(np.stack, (of_inputs, of_kernel, of_results)))
 
 
-def convolve_by_frequencies(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
-    """Computes `convolution.convolve` without its derivatives.
+def by_frequencies(width: int, rows: int, columns: int, padding: Padding) -> Bilinear:
+    """Returns the convolution of inputs so wide with kernels of so many rows and columns.
 
     Args:
-      inputs: [batch, height, width, in].
-      kernel: [rows, columns, in, out].
+      width, rows, columns: see above.
       padding: zeros around the inputs.
     """
-    batch, height, width, _ = inputs.shape
-    rows, columns, _, channels = kernel.shape
-    batch = -1 if batch is None else batch
-    taken = _constants(width, columns, padding, inputs.dtype)
-    products = taken.of_inputs.shape[0]
-    # A group of channels for each product; the rows are where the columns were, since long rows are quicker.
-    by_product = tf.reshape(taken.of_inputs @ inputs, [batch, 1, height, products * tf.shape(inputs)[3]])
-    kernels = taken.of_kernel @ tf.transpose(kernel, [0, 2, 1, 3])
-    kernels = tf.reshape(kernels, [1, rows, -1, products * channels])
-    results = tf.nn.conv2d(by_product, kernels, 1, [(0, 0), (0, 0), padding[0], (0, 0)])
-    results = tf.reshape(results, [batch, height + sum(padding[0]) - rows + 1, products, channels])
-    return tf.matmul(taken.of_results, results, transpose_a=True)
+    above_and_below, left_and_right = padding
+    opposite = tuple(rows - 1 - zeros for zeros in above_and_below)
+    matrices = form(width, columns, *left_and_right)
+
+    def of_kernel(kernel, order):
+        matrix = tf.constant(matrices.of_kernel, kernel.dtype)
+        return matrix @ tf.transpose(kernel, order)
+
+    def back(matrix, results):
+        return tf.matmul(tf.constant(matrix, results.dtype), results, transpose_a=True)
+
+    def forward(inputs, kernel):
+        return back(matrices.of_results, _convolve(inputs, of_kernel(kernel, [0, 2, 1, 3]), above_and_below))
+
+    def to_inputs(outputs, kernel):
+        kernels = of_kernel(tf.reverse(kernel, [0]), [0, 3, 1, 2])
+        return back(matrices.of_inputs, _convolve(outputs, kernels, opposite))
+
+    def to_kernel(inputs, outputs):
+        padded = tf.pad(inputs, [(0, 0), (0, 0), above_and_below, (0, 0)])
+        kernels = _to_kernels(padded, outputs, len(matrices.of_kernel))
+        return tf.transpose(back(matrices.of_kernel, kernels), [0, 2, 1, 3])
+
+    return Bilinear(
+        lambda inputs: _in_groups(matrices.of_inputs, inputs),
+        lambda outputs: _in_groups(matrices.of_results, outputs),
+        forward,
+        to_inputs,
+        to_kernel,
+    )
 
 
-def to_kernel_by_frequencies(inputs: tf.Tensor, outputs: tf.Tensor, padding: Padding) -> tf.Tensor:
-    """Takes a cotangent of the outputs to the kernel, by one matrix product for each of the form's.
+def _in_groups(matrix: np.ndarray, maps: tf.Tensor) -> tf.Tensor:
+    """Returns maps with a group of channels for each product, and the rows where columns were: long ones are quicker.
 
     Args:
-      inputs: [batch, height, width, in].
-      outputs: a cotangent of the convolution's result, [batch, height', width', out].
-      padding: zeros around the inputs.
+      matrix: [products, width].
+      maps: [batch, height, width, channels].
 
     Returns:
-      [rows, columns, in, out].
+      [batch, 1, height, products * channels].
     """
-    batch = tf.shape(inputs)[0]
-    (_, height, width, channels), (_, new_height, new_width, new_channels) = inputs.shape, outputs.shape
-    rows, columns = height + sum(padding[0]) - new_height + 1, width + sum(padding[1]) - new_width + 1
-    taken = _constants(width, columns, padding, inputs.dtype)
-    products = taken.of_inputs.shape[0]
-    by_product = taken.of_inputs @ tf.reshape(tf.transpose(inputs, [2, 0, 1, 3]), [width, -1])
-    cotangents = taken.of_results @ tf.reshape(tf.transpose(outputs, [2, 0, 1, 3]), [new_width, -1])
-    by_product = tf.pad(
-        tf.reshape(by_product, [products, batch, height, channels]), [(0, 0), (0, 0), padding[0], (0, 0)]
-    )
-    # Beside each other the rows that a row of the results reads, so that the sum is over rows and examples at once.
-    read = tf.gather(by_product, np.arange(new_height)[:, None] + np.arange(rows), axis=2)
-    factors = (
-        tf.reshape(factor, [products, batch * new_height, size])
-        for factor, size in ((cotangents, new_channels), (read, rows * channels))
-    )
-    kernels = tf.reshape(tf.matmul(*factors, transpose_a=True), [products, -1])
-    kernel = tf.matmul(taken.of_kernel, kernels, transpose_a=True)
-    return tf.transpose(tf.reshape(kernel, [columns, new_channels, rows, channels]), [2, 0, 3, 1])
+    batch, height, _, channels = maps.shape
+    groups = tf.constant(matrix, maps.dtype) @ maps
+    return tf.reshape(groups, [-1 if batch is None else batch, 1, height, len(matrix) * channels])
 
 
-def _constants(width: int, columns: int, padding: Padding, dtype: tf.DType) -> Form:
-    return Form(*(tf.constant(matrix, dtype) for matrix in form(width, columns, *padding[1])))
+def _convolve(inputs: tf.Tensor, kernels: tf.Tensor, zeros: tuple[int, int]) -> tf.Tensor:
+    """Convolves the rows of each group with kernels [rows, in, products, out], to [batch, height', products, out]."""
+    rows, channels, products, new_channels = kernels.shape
+    kernels = tf.reshape(kernels, [1, rows, channels, products * new_channels])
+    results = tf.nn.conv2d(inputs, kernels, 1, [(0, 0), (0, 0), zeros, (0, 0)])
+    batch, _, height, _ = results.shape
+    return tf.reshape(results, [-1 if batch is None else batch, height, products, new_channels])
+
+
+def _to_kernels(inputs: tf.Tensor, outputs: tf.Tensor, products: int) -> tf.Tensor:
+    """Takes a cotangent of the results to the kernels, [rows, in, products, out]; the inputs have their zeros."""
+    rows = inputs.shape[2] - outputs.shape[2] + 1
+    channels, new_channels = (maps.shape[3] // products for maps in (inputs, outputs))
+    if has_derivative(inputs.dtype):
+        sizes = [1, rows, channels, products * new_channels]
+        return tf.reshape(_to_kernels_at_once(inputs, outputs, sizes), [*sizes[1:3], products, new_channels])
+    inputs, outputs = (
+        tf.reshape(maps, [-1, maps.shape[2], products, maps.shape[3] // products]) for maps in (inputs, outputs)
+    )
+    read = (inputs[:, row : row + outputs.shape[1]] for row in range(rows))
+    return tf.stack([tf.einsum("bhpi,bhpo->ipo", rows_read, outputs) for rows_read in read])
+
+
+def _to_kernels_at_once(inputs: tf.Tensor, outputs: tf.Tensor, sizes: list[int]) -> tf.Tensor:
+    return tf.raw_ops.Conv2DBackpropFilter(
+        input=inputs, filter_sizes=sizes, out_backprop=outputs, strides=[1] * 4, padding="VALID"
+    )
+
+
+@functools.cache
+def has_derivative(dtype: tf.DType) -> bool:
+    """Whether TensorFlow takes a cotangent to the kernels of groups here; on a CPU oneDNN alone does, of float32."""
+    with tf.init_scope():
+        maps = tf.zeros([1, 1, 1, 2], dtype)
+        try:
+            _to_kernels_at_once(maps, maps, [1, 1, 1, 2])
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
+            return False
+    return True

@@ -22,6 +22,7 @@ class GatedLayer(NamedTuple):
 
     convolve: Callable[..., tf.Tensor]
     convolve_rows: Callable[..., tf.Tensor]  # The same where no pixel of the rows that are read comes too late.
+    gate: Callable[..., tf.Tensor]
     vertical_kernel: keras.Variable  # [reach + 1, 2 * reach + 1, in, 2 * channels], a pixel's own row last
     vertical_bias: keras.Variable
     across_kernel: keras.Variable  # [2 * channels, 2 * channels]
@@ -62,19 +63,14 @@ class GatedLayer(NamedTuple):
         """Returns what `across` does and the bias of `horizontal` too, so that one pass adds both."""
         return affine(arguments, self.across_kernel, self.across_bias.value + self.horizontal_bias.value)
 
-    def output(self, arguments: tf.Tensor) -> tf.Tensor:
-        """Returns what the horizontal stack makes of its arguments, [..., channels]."""
-        return affine(gate(arguments), self.output_kernel, self.output_bias.value)
+    def output(self, *arguments: tf.Tensor) -> tf.Tensor:
+        """Returns what the horizontal stack makes of the sum of its gates' arguments, [..., channels]."""
+        return affine(self.gate(*arguments), self.output_kernel, self.output_bias.value)
 
 
 def _of(kernel: keras.Variable, channels: slice) -> tf.Tensor:
     # The derivative of a slice that takes all is a copy.
     return kernel.value if channels == ALL else kernel.value[:, :, channels]
-
-
-def gate(arguments: tf.Tensor) -> tf.Tensor:
-    values, gates = tf.split(arguments, 2, -1)
-    return tf.tanh(values) * tf.sigmoid(gates)
 
 
 def affine(x: tf.Tensor, kernel: keras.Variable, bias: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.kernels import KERNELS
-from sa_vae_tf.models.gated_layer import GatedLayer, affine, down, gate, right
+from sa_vae_tf.models.gated_layer import GatedLayer, affine, down, right
 from sa_vae_tf.models.initializers import uniform_stream
 
 # Of the paper's twelve layers.
@@ -98,8 +98,8 @@ class PixelCNNDecoder(keras.Model):
             across = weights(f"{name}_across", (2 * channels, 2 * channels))
             horizontal = weights(f"{name}_horizontal", (1, reach + 1, inputs, 2 * channels))
             output = weights(f"{name}_output", (channels, channels))
-            convolutions = KERNELS[kernels].convolve, KERNELS[kernels].convolve_rows
-            return GatedLayer(*convolutions, *vertical, *across, *horizontal, *output)
+            own = KERNELS[kernels]
+            return GatedLayer(own.convolve, own.convolve_rows, own.gate, *vertical, *across, *horizontal, *output)
 
         if latent_dim:
             # The authors' variance, 2 / inputs.
@@ -132,12 +132,12 @@ class PixelCNNDecoder(keras.Model):
         """Returns the log odds of every pixel given z and the pixels before it, [batch, height, width]."""
         vertical, horizontal = self.add_latent(z, context)
         first, *others = self.gated_layers
-        maps = first.output(horizontal + first.across(vertical))
+        maps = first.output(horizontal, first.across(vertical))
         for layer in others:
-            vertical = layer.vertical(gate(vertical)) + layer.vertical_bias.value
+            vertical = tf.nn.bias_add(layer.vertical(layer.gate(vertical)), layer.vertical_bias.value)
             if self.shift_every_layer:
                 vertical = down(vertical)
-            maps += layer.output(layer.horizontal(maps) + layer.across_with_horizontal_bias(vertical))
+            maps += layer.output(layer.horizontal(maps), layer.across_with_horizontal_bias(vertical))
         return self.output(maps)
 
     def add_latent(self, z: tf.Tensor | None, context: PixelCNNContext) -> tuple[tf.Tensor, tf.Tensor]:

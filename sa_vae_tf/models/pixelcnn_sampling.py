@@ -12,7 +12,6 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from sa_vae_tf.inference.draws import example_numbers, noise_per_example
-from sa_vae_tf.models.gated_layer import gate
 from sa_vae_tf.models.pixelcnn import IMAGE, PixelCNNDecoder, pixel_nll
 
 
@@ -69,7 +68,7 @@ def _sample(decoder, z, index, seed):
         arguments = vertical[:, row, None] + first.vertical(seen_rows, True, IMAGE)
         across, next_above, next_waiting = [first.across(arguments)], [], []
         for layer, kept, delayed in zip(others, above, waiting, strict=True):
-            kept = tf.concat([kept, gate(arguments)], 1)
+            kept = tf.concat([kept, layer.gate(arguments)], 1)
             arguments = layer.vertical(kept, True) + layer.vertical_bias.value
             next_above.append(kept[:, 1:])
             if decoder.shift_every_layer:

@@ -58,7 +58,7 @@ class Config:
     )  # fmt: skip
     images_at_once: int = _option(
         0, "Images, at most, that a step gives the decoder at once; a larger batch is taken in as few equal parts as "
-        "can be, whose gradients are added. 0: by the decoder's size (10 of 50 at the paper's), on a GPU all.",
+        "can be, whose gradients are added. 0: by the decoder's size (25 of 50 at the paper's), on a GPU all.",
         low=0, data="image",
     )  # fmt: skip
     kept_mib: int = _option(
@@ -180,8 +180,8 @@ class Config:
     )  # fmt: skip
     kernels: str = _option(
         "fused",
-        "fused: hand-written derivatives; hybrid: and XLA compiles the recurrences, and what is between "
-        "products of the softmax, of a step that it does not compile as a whole (--nojit_compile), and wide "
+        "fused: hand-written derivatives; hybrid: and XLA compiles the recurrences, the gates of images, and what is "
+        "between products of the softmax, of a step that it does not compile as a whole (--nojit_compile), and wide "
         "convolutions are taken by frequencies, quicker on a CPU at large sizes; bfloat16: as hybrid, with "
         "convolutions as they are and factors of large products rounded to this type; plain: TensorFlow's own "
         "derivatives, for reference.",

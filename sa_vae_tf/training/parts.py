@@ -9,8 +9,9 @@ import tensorflow as tf
 # Of words, over the vocabulary: 240 MB in float32, of which a step holds all once, for the last bound, and what a
 # recurrence computes of as many words besides. Recurrences over fewer examples are hardly quicker.
 SCORES = 6 * 10**7
-# Arguments of all gates of a PixelCNN: 64 MiB in float32, of which a step of SA-VAE holds some ten.
-GATES = 2**24
+# Arguments of all gates of a PixelCNN: 128 MiB in float32, of which a step of SA-VAE holds some ten. Transforms of
+# kernels are done anew for each part, so that small ones are slower.
+GATES = 2**25
 
 
 def words_at_once(vocabulary: int) -> int:

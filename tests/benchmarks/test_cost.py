@@ -6,8 +6,11 @@ import math
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.benchmarks.cost import FORWARD, Cost, step_cost
+from sa_vae_tf.benchmarks.cost import FORWARD, REVERSE, SHARED, Cost, step_cost
 from sa_vae_tf.benchmarks.sizes import SIZES, make
+from sa_vae_tf.inference.kept import Keep, Kept, keeping
+from sa_vae_tf.inference.posterior import Posterior
+from sa_vae_tf.inference.products import bound_and_gradient, exact
 from sa_vae_tf.training.config import Config
 
 # Short enough that the recurrence is a chain of products rather than a loop.
@@ -37,6 +40,9 @@ def flops(function) -> int:
             total += 2 * operation.outputs[0].shape.num_elements() * left[-2 if operation.get_attr("adj_x") else -1]
         elif operation.type == "Conv2D":
             total += 2 * operation.outputs[0].shape.num_elements() * math.prod(operation.inputs[1].shape[:3])
+        elif operation.type == "Conv2DBackpropFilter":
+            kernel = operation.outputs[0].shape
+            total += 2 * operation.inputs[2].shape.num_elements() * math.prod(kernel[:3])
     return total
 
 
@@ -57,6 +63,44 @@ def test_a_pass_forward(name):
         # The fused softmax takes the gradient to its states along: it is the first product back.
         back = 2 * 15 * 100 * 1000
         assert local == counted.local.flops + back + 2 * 3 * model.latent_dim * (4 + layers) * 100
+
+
+@pytest.mark.parametrize("keep", [Keep.NOTHING, Keep.ALL])
+def test_passes_back_to_the_weights_share_transforms(keep):
+    config = dataclasses.replace(TINY["image by frequencies"], batch_size=7)
+    model, batch = make(config)
+    context, weights = model.decoder.prepare(batch["x"]), [w.value for w in model.decoder.trainable_variables]
+    at = Posterior(*(tf.zeros([7, model.latent_dim]) for _ in range(2)))
+
+    def bound(posterior):
+        return model.decoder.negative_log_likelihood(tf.add_n(posterior), context)
+
+    @tf.function(autograph=False)
+    def reverse():
+        with keeping(keep) as step:
+            bound_and_gradient(bound, at)
+        found = tf.nest.map_structure(lambda x: tf.zeros(x.shape), step.found)
+        return exact(bound, at, at, tf.zeros([7]), weights, Kept(keep, found))
+
+    def transforms(function) -> int:
+        """Returns the operations of products of maps, of seven examples each, that the results need."""
+        graph = function.get_concrete_function().graph
+        needed, found = [tensor.op for tensor in graph.outputs], {}
+        while needed:
+            operation = needed.pop()
+            if operation.name not in found:
+                found[operation.name] = operation
+                needed += [*(tensor.op for tensor in operation.inputs), *operation.control_inputs]
+        maps = [
+            f
+            for f in found.values()
+            if f.type == "BatchMatMulV2" and 7 in (f.outputs[0].shape[0], f.inputs[1].shape[0])
+        ]
+        sums = (f.inputs[0].shape[-2 if f.get_attr("adj_x") else -1] for f in maps)
+        return sum(2 * f.outputs[0].shape.num_elements() * size for f, size in zip(maps, sums, strict=True))
+
+    one = FORWARD["image"](config).transforms.flops
+    assert transforms(reverse) == (REVERSE[keep] - SHARED[keep]) * one
 
 
 def test_steps_and_products_add_up():

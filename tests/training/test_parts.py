@@ -48,7 +48,7 @@ def test_on_a_cpu_words_by_the_size_of_their_scores():
 
 
 def test_on_a_cpu_images_by_the_size_of_their_gates():
-    assert images_at_once(pixels=784, layers=12, channels=32) == 13  # 10 of the paper's 50
+    assert images_at_once(pixels=784, layers=12, channels=32) == 27  # 25 of the paper's 50
     assert images_at_once(pixels=2**22, layers=2, channels=1) == 1
 
 
