@@ -63,8 +63,9 @@ def _slide(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
 
 def _slide_back(outputs: tf.Tensor, kernel: tf.Tensor, padding: Padding) -> tf.Tensor:
     """Takes a cotangent of the results to the inputs: by the opposite kernel and padding."""
-    sizes = kernel.shape[:2]
-    opposite = tuple((size - 1 - one, size - 1 - other) for size, (one, other) in zip(sizes, padding, strict=True))
+    (top, bottom), (left, right) = padding
+    rows, columns = kernel.shape[0] - 1, kernel.shape[1] - 1
+    opposite = (rows - top, rows - bottom), (columns - left, columns - right)
     return _slide(outputs, tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2]), opposite)
 
 

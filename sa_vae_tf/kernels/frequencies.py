@@ -68,7 +68,7 @@ def by_frequencies(width: int, rows: int, columns: int, padding: Padding) -> Bil
       padding: zeros around the inputs.
     """
     above_and_below, left_and_right = padding
-    opposite = tuple(rows - 1 - zeros for zeros in above_and_below)
+    opposite = rows - 1 - above_and_below[0], rows - 1 - above_and_below[1]
     matrices = form(width, columns, *left_and_right)
 
     def of_kernel(kernel, order):
