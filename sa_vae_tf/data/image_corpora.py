@@ -71,9 +71,8 @@ class ImageFiles(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         path = self._path(dl_manager)
         images = self._read(path)
-        logger.info(
-            "%s: %s", path, ", ".join(f"{len(of_split):,} {split} images" for split, of_split in images.items())
-        )
+        of = {split: f"{split} images" if len(images) > 1 else "images" for split in images}
+        logger.info("%s: %s", path, ", ".join(f"{len(images[split]):,} {of[split]}" for split in images))
         return {split: self._generate_examples(of_split) for split, of_split in images.items()}
 
     def _generate_examples(self, images: GreyImages):

@@ -48,11 +48,11 @@ def _hybrid(precision: tf.DType | None) -> Kernels:
     )
 
 
-# The fused kernels are right on every device, and the fastest where XLA compiles the whole step. At large sizes a CPU
-# is quicker at TensorFlow's own products than at XLA's, but not at its recurrences: the hybrid kernels are for a step
-# that is not compiled, and compile the recurrences, gates and what is between two products of the softmax. Products of
-# factors rounded to eight bits are quicker still, where the processor knows them and XLA does not compile. On a GPU
-# none has been timed.
+# The fused kernels are right on every device, and the fastest where XLA compiles the whole step, plain gates with it.
+# At large sizes a CPU is quicker at TensorFlow's own products than at XLA's, but not at its recurrences: the hybrid
+# kernels are for a step that is not compiled, and compile the recurrences, gates and what is between two products of
+# the softmax. Products of factors rounded to eight bits are quicker still, where the processor knows them and XLA does
+# not compile. On a GPU none has been timed.
 KERNELS = {
     "fused": Kernels(hidden_states, softmax_weights, word_nll, convolve, convolve, plain_gate),
     "hybrid": _hybrid(None),

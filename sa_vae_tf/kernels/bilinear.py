@@ -1,4 +1,4 @@
-"""A bilinear operation of maps and a kernel, from which derivatives of every order are made of three functions.
+"""A bilinear operation of maps and a kernel, whose derivatives of every order are made of three functions.
 
 The result, its cotangent taken to the inputs and its cotangent taken to the kernel are each bilinear, and the
 derivatives of each are the other two.
@@ -18,7 +18,7 @@ class Bilinear(NamedTuple):
     """How an operation and its derivatives are computed, none of which is differentiated.
 
     What `take_inputs` and `take_outputs` return is computed once for all that reads the same maps, and may be rounded:
-    the results of the others are cast to the type of the maps.
+    the results of the others are cast back to the type of what was given.
 
     Attributes:
       take_inputs: of inputs, what the others read of them.

@@ -2,7 +2,7 @@
 
 The result and its cotangent taken to the inputs are forward convolutions here. The cotangent taken to the kernel may be
 one too, in which the cotangent slides over the inputs. TensorFlow's own operation takes many times as long as that in
-the body of a loop that XLA compiles, and less time where XLA does not compile.
+the body of a loop that XLA compiles, and as long or less where XLA does not compile.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The gate of a PixelCNN's layer; its first and its second derivative are each one pass over the maps."""
+"""The gate of a PixelCNN's layer, whose derivatives take few passes over the maps and no curve is computed twice."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def plain_gate(*terms: tf.Tensor) -> tf.Tensor:
 
 
 def _to_sum(curves: tf.Tensor, cotangent: tf.Tensor) -> tf.Tensor:
-    """Takes a cotangent of the gate to the sum of its terms; the derivative does without the gate's own."""
+    """Takes a cotangent of the gate to the sum of its terms, differentiable in the curves and the cotangent."""
 
     @tf.custom_gradient
     def run(curves, cotangent):
