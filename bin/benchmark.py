@@ -19,6 +19,7 @@ from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
+from sa_vae_tf.training.compilation import kernels
 
 # Under the name of this package its messages are shown.
 logger = logging.getLogger("sa_vae_tf.benchmark")
@@ -105,7 +106,7 @@ def _check(config):
         raise UserError(
             f"--decoder={config.decoder}: expected lstm; of no other decoder of text are the operations counted"
         )
-    if MEASURE.value == "rounding" and config.kernels == "fused":
+    if MEASURE.value == "rounding" and kernels(config) == "fused":
         raise UserError("--measure=rounding: expected --kernels=bfloat16, hybrid or plain, to compare with fused")
     if MEASURE.value == "sampling" and config.data == "synthetic":
         raise UserError("--measure=sampling: expected --config of texts or images")

@@ -96,5 +96,6 @@ def tiny(run_dir: str | Path, data_dir: str, data_file: str, **changes: Any) -> 
         "optimizer": "adam",
         "learning_rate": 0.01,
         "jit_compile": False,
+        "kernels": "fused",
     }
     return Config(**(settings | changes))

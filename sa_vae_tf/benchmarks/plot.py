@@ -8,6 +8,7 @@ from pathlib import Path
 from sa_vae_tf.analysis.figures import INK, new_panels, save
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.benchmarks.tables import Line
+from sa_vae_tf.training.compilation import compiles, kernels
 from sa_vae_tf.training.config import Config
 
 PLOTTED = ("small", "medium", "paper", "images")
@@ -53,7 +54,7 @@ def _series(config: str, lines: list[Line], others: list[Line]) -> Iterable[tupl
 
 def _is_default(line: Line) -> bool:
     """Whether a step is one of SA-VAE as its size has it."""
-    size = SIZES[line["config"]]
+    size = Config(**SIZES[line["config"]])
     kind = line["method"], line["hvp"], line["kernels"], line["jit_compile"], line["kept_mib"], line["replicas"]
-    default = size.get("kernels", "fused"), size.get("jit_compile", True), Config.kept_mib, 1
+    default = kernels(size), compiles(size), Config.kept_mib, 1
     return kind == ("sa_vae", "exact", *default) and "unrolled_s" not in line  # That is measured a second time.

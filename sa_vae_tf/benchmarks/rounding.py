@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.benchmarks.timing import figure
+from sa_vae_tf.training.compilation import compiles, kernels
 from sa_vae_tf.training.config import Config
 
 
@@ -27,7 +28,7 @@ def benchmark_rounding(config: Config) -> dict[str, Any]:
     )
     difference = tf.linalg.global_norm([a - b for a, b in zip(gradients, exact, strict=True)])
     return {
-        "kernels": config.kernels,
+        "kernels": kernels(config),
         "svi_steps": config.steps_at(0),
         "gradient_distance": figure(float(difference / tf.linalg.global_norm(exact))),
         "loss_distance": figure(abs(float(loss - exact_loss)) / abs(float(exact_loss))),
@@ -36,5 +37,5 @@ def benchmark_rounding(config: Config) -> dict[str, Any]:
 
 def _loss_and_gradients(config: Config) -> tuple[tf.Tensor, list[tf.Tensor]]:
     model, batch = make(config)
-    learned = tf.function(lambda: model.means(*model.draws(batch)), autograph=False, jit_compile=config.compiles)()
+    learned = tf.function(lambda: model.means(*model.draws(batch)), autograph=False, jit_compile=compiles(config))()
     return learned[0], learned[len(learned) - len(model.trainable_variables) :]

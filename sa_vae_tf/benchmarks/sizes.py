@@ -38,7 +38,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "small": _text(1000, 100, 100, 2, 5, 50),
     "medium": _text(5000, 128, 256, 32, 40, 32),
     # As in yahoo.flags, which keep less.
-    "paper": {**_text(20000, 512, 1024, 32, 80, 32), "jit_compile": False, "kernels": "hybrid"},
+    "paper": _text(20000, 512, 1024, 32, 80, 32),
     "images": {
         "data": "image",
         "data_file": RANDOM,
@@ -46,9 +46,6 @@ SIZES: dict[str, dict[str, Any]] = {
         "batch_size": 50,
         "optimizer": "adam",
         "learning_rate": 1e-3,
-        # As in omniglot.flags.
-        "jit_compile": False,
-        "kernels": "hybrid",
     },
     "synthetic": {"data": "synthetic", "generator": "learned", "batch_size": 50},
 }

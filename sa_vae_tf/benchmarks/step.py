@@ -13,6 +13,7 @@ from sa_vae_tf.benchmarks.cost import Cost, step_cost
 from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.benchmarks.timing import figure, matrix_product_rate, memory_rate, peak_memory, seconds
 from sa_vae_tf.inference import Posterior, draw, refine
+from sa_vae_tf.training.compilation import compiles, kernels
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.strategies import make_strategy
@@ -36,7 +37,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     strategy = make_strategy(config)
     model, batch = make(config, strategy)
     # What is spread is compiled device by device.
-    step = tf.function(model.train_step, autograph=False, jit_compile=config.compiles and strategy is None)
+    step = tf.function(model.train_step, autograph=False, jit_compile=compiles(config) and strategy is None)
     time = seconds(lambda: step(batch)["nll_bound"].numpy(), repeats)
     memory = peak_memory()
     cost = sum(step_cost(config, model.steps, model.settings).values(), Cost())
@@ -49,11 +50,11 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "hvp": config.hvp,
         "reverse_steps": config.reverse_steps,
         "svi_patience": config.svi_patience,
-        "kernels": config.kernels,
+        "kernels": kernels(config),
         "kept_mib": config.kept_mib,
         "kept_steps": list(model.settings.keep),
         "replicas": devices,
-        "jit_compile": config.compiles,
+        "jit_compile": compiles(config),
         "median_s": figure(time),
         "peak_gib": figure(memory / 2**30),
         "gflops": figure(cost.flops / time / 1e9),
@@ -101,7 +102,7 @@ def benchmark_parts(config: Config, repeats: int) -> list[dict[str, Any]]:
 
 
 def _time(function: Callable, config: Config, repeats: int) -> float:
-    run = tf.function(function, autograph=False, jit_compile=config.compiles)
+    run = tf.function(function, autograph=False, jit_compile=compiles(config))
     return seconds(lambda: [t.numpy() for t in run()], repeats)
 
 

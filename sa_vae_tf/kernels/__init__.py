@@ -48,6 +48,8 @@ def _hybrid(precision: tf.DType | None) -> Kernels:
     )
 
 
+# `training.compilation` chooses among them by device and size.
+#
 # The fused kernels are right on every device, and the fastest where XLA compiles the whole step, plain gates with it.
 # At large sizes a CPU is quicker at TensorFlow's own products than at XLA's, but not at its recurrences: the hybrid
 # kernels are for a step that is not compiled, and compile the recurrences, gates and what is between two products of
@@ -60,4 +62,4 @@ KERNELS = {
     "plain": Kernels(plain_hidden_states, PlainSoftmax, plain_word_nll, plain_convolve, plain_convolve, plain_gate),
 }
 
-__all__ = ["KERNELS", "Kernels"]
+__all__ = ["KERNELS", "LARGE", "Kernels"]

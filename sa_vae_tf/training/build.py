@@ -12,6 +12,7 @@ from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training.compilation import compiles, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.kept_steps import keep_in_memory
 from sa_vae_tf.training.model import LatentVariableModel
@@ -35,7 +36,7 @@ def select_device(config: Config) -> None:
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(config.tensor_float_32)
-    if config.data == "image" or not config.compiles:
+    if config.data == "image" or not compiles(config):
         # It makes sums in the loop of a large PixelCNN's refinement fail: github.com/tensorflow/tensorflow/issues/23780
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
@@ -62,10 +63,10 @@ def build_model(
     kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
     optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
     # What is spread is compiled device by device.
-    model.compile(optimizer=optimizer, jit_compile=config.compiles and strategy is None)
+    model.compile(optimizer=optimizer, jit_compile=compiles(config) and strategy is None)
     optimizer.build(model.trainable_variables)
     if strategy:
-        model.replicas = Replicas(strategy, model, make, config.compiles and TASKS[config.data].compiled_replicas)
+        model.replicas = Replicas(strategy, model, make, compiles(config) and TASKS[config.data].compiled_replicas)
     return model
 
 
@@ -120,7 +121,7 @@ def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpe
     else:
         example, dtype = [SEQUENCE_LENGTH if vocabulary is None else config.max_length + 2], tf.int32
     entries = _entries_at_once(config, vocabulary) or config.batch_size * math.prod(example)
-    shared = config.strategy == "mirrored" and not tf.config.get_visible_devices("GPU")
+    shared = config.strategy == "mirrored" and not on_gpu()
     devices = max(1, config.replicas) if shared else 1
     examples = min(config.batch_size, devices * max(1, entries // math.prod(example)))
     return tf.TensorSpec([examples, *example], dtype)

@@ -13,7 +13,7 @@ from sa_vae_tf.models import DILATIONS
 from sa_vae_tf.training.checks import CORPORA, check
 
 # Settings that may differ between a run folder and the command that goes on with it: they do not change what a
-# step computes, or no more than its rounding and its dropout.
+# step computes, or no more than its rounding, its dropout and, of images that XLA compiled on one device, its noise.
 FREE_TO_CHANGE = (
     "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
     "checkpoint_steps", "log_steps", "strategy", "replicas", "kept_mib",
@@ -81,7 +81,10 @@ class Config:
         "which its cores are shared out: a device a core is mostly quicker than one of all cores, in more memory.",
         low=0,
     )
-    jit_compile: bool = _option(True, "Compile training and evaluation steps with XLA, which draws other numbers.")
+    jit_compile: bool = _option(
+        True, "Compile training and evaluation steps with XLA, which draws other numbers; on a CPU only those of fused "
+        "or plain --kernels.",
+    )  # fmt: skip
     deterministic: bool = _option(
         False, "Ask for kernels that give the same bits in every run; turns XLA off. On CPU, XLA's do so already."
     )
@@ -179,13 +182,13 @@ class Config:
         low=0, data="synthetic",
     )  # fmt: skip
     kernels: str = _option(
-        "fused",
-        "fused: hand-written derivatives; hybrid: and XLA compiles the recurrences, the gates of images, and what is "
-        "between products of the softmax, of a step that it does not compile as a whole (--nojit_compile), and wide "
-        "convolutions are taken by frequencies, quicker on a CPU at large sizes; bfloat16: as hybrid, with "
-        "convolutions as they are and factors of large products rounded to this type; plain: TensorFlow's own "
-        "derivatives, for reference.",
-        choices=tuple(KERNELS), data=("text", "image"),
+        "auto",
+        "auto: on a CPU hybrid for images and for LSTMs of more than 256 units, else fused; fused: hand-written "
+        "derivatives; hybrid: XLA compiles the recurrences, the gates of images, and what is between products of the "
+        "softmax, of a step that it does not compile as a whole, and wide convolutions are taken by frequencies; "
+        "bfloat16: as hybrid, with convolutions as they are and factors of large products rounded to this type; "
+        "plain: TensorFlow's own derivatives, for reference.",
+        choices=("auto", *KERNELS), data=("text", "image"),
     )  # fmt: skip
 
     # Method.
@@ -254,11 +257,6 @@ class Config:
     def default_run_dir(self) -> str:
         model = {"synthetic": self.generator, "text": self.decoder, "image": "pixelcnn"}[self.data]
         return f"runs/{self.data}-{model}-{self.method}-{self.seed}"
-
-    @property
-    def compiles(self) -> bool:
-        """Whether XLA compiles; its kernels for a GPU do not know of TensorFlow's determinism."""
-        return self.jit_compile and not self.deterministic
 
     def steps_by_epoch(self) -> dict[int, int]:
         """Returns the number of refinement steps from each listed epoch on; epoch 0 is always listed."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from sa_vae_tf.training.compilation import on_gpu
+
 # Of words, over the vocabulary: 240 MB in float32, of which a step holds all once, for the last bound, and what a
 # recurrence computes of as many words besides. Recurrences over fewer examples are hardly quicker.
 SCORES = 6 * 10**7
@@ -26,7 +28,7 @@ def images_at_once(pixels: int, layers: int, channels: int) -> int:
 
 
 def _on_cpu(number: int) -> int:
-    return 0 if tf.config.get_visible_devices("GPU") else max(1, number)
+    return 0 if on_gpu() else max(1, number)
 
 
 def number_of_parts(x: tf.Tensor, limit: int) -> tf.Tensor:

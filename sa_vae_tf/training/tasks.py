@@ -32,6 +32,7 @@ from sa_vae_tf.models import (
     ResNetEncoder,
     SyntheticGenerator,
 )
+from sa_vae_tf.training.compilation import kernels
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.image_samples import ImageSamples
 from sa_vae_tf.training.text_samples import TextSamples
@@ -175,7 +176,7 @@ def _text_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
         config.layers,
         config.initial_range,
         padding=PAD,
-        kernels=config.kernels,
+        kernels=kernels(config),
         seed=2 * config.seed,
     )
 
@@ -189,7 +190,7 @@ def _text_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
         "initial_range": config.initial_range,
         "padding": PAD,
         "unknown": vocabulary.unknown_id,
-        "kernels": config.kernels,
+        "kernels": kernels(config),
         "seed": 2 * config.seed + 1,
     }
     if config.decoder == "lstm":
@@ -238,7 +239,7 @@ def _image_encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model
         config.image_width,
         config.latent_dim,
         config.sizes("encoder_channels"),
-        kernels=config.kernels,
+        kernels=kernels(config),
         synchronized=config.strategy != "none",
         seed=2 * config.seed,
     )
@@ -253,7 +254,7 @@ def _image_decoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model
         config.pixelcnn_channels,
         config.pixelcnn_latent_maps,
         config.pixelcnn_shift_every_layer,
-        config.kernels,
+        kernels(config),
         seed=2 * config.seed + 1,
     )
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.compilation import compiles
 from sa_vae_tf.training.flags import from_flagfile
 
 DRAWN = 64
@@ -26,7 +27,7 @@ def main() -> None:
     model = build_model(config)
     images = np.random.default_rng(0).random([config.batch_size, config.image_height, config.image_width, 1]) < 0.1
     batch = {"x": tf.constant(images, tf.uint8), "index": tf.range(config.batch_size, dtype=tf.int64)}
-    step = tf.function(model.train_step, autograph=False, jit_compile=config.compiles)
+    step = tf.function(model.train_step, autograph=False, jit_compile=compiles(config))
     losses = []
     for _ in range(2):
         model.shown["loss"].reset_state()

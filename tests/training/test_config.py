@@ -287,12 +287,6 @@ def test_settings_of_the_refinement():
     assert Config(svi_clip_scope="batch").refinement_settings().clip_scope == "batch"
 
 
-def test_xla_is_off_where_determinism_is_asked_for():
-    assert Config().compiles
-    assert not Config(deterministic=True).compiles
-    assert not Config(jit_compile=False).compiles
-
-
 @pytest.mark.parametrize(
     "content", [b"--no_such_flag=1\n", b"--seed=x\n", b"--seed=-1\n", b"--seed=1\nseed 2\n", b"\xff\xfe\x00\n", None]
 )

@@ -1,0 +1,52 @@
+"""The kernels and the compilation of a run, by device and size."""
+
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.training.compilation import compiles, kernels
+from sa_vae_tf.training.config import Config
+
+TEXT = {"data": "text", "train_file": "a", "val_file": "b"}
+IMAGE = {"data": "image", "data_file": "a.npy"}
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Returns a list of the GPUs that TensorFlow is said to see."""
+    seen: list[str] = []
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: seen if kind == "GPU" else ["CPU:0"])
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("settings", "on_cpu"),
+    [
+        ({}, ("fused", True)),
+        ({**TEXT, "units": 256}, ("fused", True)),
+        ({**TEXT, "units": 257}, ("hybrid", False)),
+        ({**TEXT, "units": 257, "decoder": "cnn"}, ("fused", True)),
+        (IMAGE, ("hybrid", False)),
+        ({**IMAGE, "jit_compile": False}, ("hybrid", False)),
+        ({**IMAGE, "kernels": "bfloat16"}, ("bfloat16", False)),
+    ],
+)
+def test_large_sizes_are_compiled_in_pieces_on_a_cpu_alone(settings, on_cpu, gpus):
+    config = Config(**settings)
+    assert (kernels(config), compiles(config)) == on_cpu
+    gpus.append("GPU:0")
+    assert kernels(config) == ("fused" if config.kernels == "auto" else config.kernels)
+    assert compiles(config) is config.jit_compile
+
+
+@pytest.mark.parametrize("name", ["fused", "plain"])
+def test_what_is_asked_for_is_taken(name, gpus):
+    for kind in (TEXT, IMAGE):
+        config = Config(**kind, units=1024 if kind is TEXT else 100, kernels=name)
+        assert (kernels(config), compiles(config)) == (name, True)
+    assert not compiles(Config(jit_compile=False))
+
+
+def test_xla_is_off_where_determinism_is_asked_for(gpus):
+    assert not compiles(Config(deterministic=True))
+    gpus.append("GPU:0")
+    assert not compiles(Config(deterministic=True))
