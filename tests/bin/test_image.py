@@ -32,7 +32,8 @@ SLOW = pytest.mark.slow
 # Those with a latent variable are slow; tests/export evaluates a run of SA-VAE.
 @pytest.mark.parametrize("method", ["lm", *(pytest.param(m, marks=SLOW) for m in METHODS if m != "lm")])
 def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_path):
-    run = train(images.tiny(tmp_path / "run", data_dir, data_file, method=method), verbose=0)
+    # Other tests take kernels that are compiled sooner.
+    run = train(images.tiny(tmp_path / "run", data_dir, data_file, method=method, kernels="auto"), verbose=0)
     results = evaluate(run, iw_samples=2, gap_steps=2)
     # Untrained, a pixel costs about log 2; it has learned that most are zero.
     assert 10 < results["nll_bound"] < 48 * math.log(2)
