@@ -37,7 +37,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
     strategy = make_strategy(config)
     model, batch = make(config, strategy)
     # What is spread is compiled device by device.
-    step = tf.function(model.train_step, autograph=False, jit_compile=compiles(config) and strategy is None)
+    step = tf.function(model.train_step, autograph=False, jit_compile=model.jit_compile)
     time = seconds(lambda: step(batch)["nll_bound"].numpy(), repeats)
     memory = peak_memory()
     cost = sum(step_cost(config, model.steps, model.settings).values(), Cost())
@@ -54,7 +54,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         "kept_mib": config.kept_mib,
         "kept_steps": list(model.settings.keep),
         "replicas": devices,
-        "jit_compile": compiles(config),
+        "jit_compile": (model.replicas or model).jit_compile,
         "median_s": figure(time),
         "peak_gib": figure(memory / 2**30),
         "gflops": figure(cost.flops / time / 1e9),

@@ -82,11 +82,13 @@ class Config:
         low=0,
     )
     jit_compile: bool = _option(
-        True, "Compile training and evaluation steps with XLA, which draws other numbers; on a CPU only those of fused "
-        "or plain --kernels.",
+        True, "Let XLA compile training and evaluation steps as a whole, which draws other numbers; on a CPU it does "
+        "so with fused or plain --kernels alone, and compiles pieces of a step with the others in any case.",
     )  # fmt: skip
     deterministic: bool = _option(
-        False, "Ask for kernels that give the same bits in every run; turns XLA off. On CPU, XLA's do so already."
+        False,
+        "Ask for kernels that give the same bits in every run; no step is then compiled as a whole. On CPU, XLA's "
+        "do so already.",
     )
     tensor_float_32: bool = _option(
         True, "Let a GPU round the factors of its products to eleven bits (TF32), as TensorFlow does by itself; off: "
@@ -183,11 +185,11 @@ class Config:
     )  # fmt: skip
     kernels: str = _option(
         "auto",
-        "auto: on a CPU hybrid for images and for LSTMs of more than 256 units, else fused; fused: hand-written "
-        "derivatives; hybrid: XLA compiles the recurrences, the gates of images, and what is between products of the "
-        "softmax, of a step that it does not compile as a whole, and wide convolutions are taken by frequencies; "
-        "bfloat16: as hybrid, with convolutions as they are and factors of large products rounded to this type; "
-        "plain: TensorFlow's own derivatives, for reference.",
+        "auto: on a CPU hybrid for images and for texts with LSTMs of more than 256 units, else, and on a GPU, fused; "
+        "fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and what is "
+        "between products of the softmax, of a step that it does not compile as a whole, and wide convolutions are "
+        "taken by frequencies; bfloat16: as hybrid, with convolutions as they are and factors of large products "
+        "rounded to this type; plain: TensorFlow's own derivatives, for reference.",
         choices=("auto", *KERNELS), data=("text", "image"),
     )  # fmt: skip
 

@@ -23,6 +23,7 @@ from sa_vae_tf.training.callbacks import (
     TensorBoard,
 )
 from sa_vae_tf.training.checkpoints import Checkpoints, writing
+from sa_vae_tf.training.compilation import kernels
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
@@ -110,6 +111,9 @@ def _train(
         )
     if model.replicas:
         model.replicas.begin_alike(list(checkpoints.training.values()))
+    if config.kernels == "auto":
+        whole = "" if (model.replicas or model).jit_compile else "not "
+        logger.info("Kernels: %s; XLA does %scompile steps as a whole", kernels(config), whole)
     if resumed:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+SMALL_IMAGES = ["--image_height=8", "--image_width=6", "--encoder_channels=4,4", "--pixelcnn_kernels=3,3"]
 KEYS = {"median_s", "peak_gib", "gflops", "peak_share"}
 
 
@@ -30,10 +31,26 @@ def test_a_device_a_core(launcher):
     [figures] = benchmark(
         launcher, "--config=synthetic", "--svi_steps=1", "--repeats=1", "--strategy=mirrored", "--replicas=2"
     )
-    assert figures["replicas"] == 2
+    assert (figures["replicas"], figures["jit_compile"]) == (2, True)
     ended = launcher.run("bin/benchmark.py", "--config=small", "--measure=parts", "--strategy=mirrored")
     assert ended.status == 2
     assert "--strategy=mirrored: expected none, or mirrored for --measure=step" in ended.stderr
+
+
+@pytest.mark.slow
+def test_images_are_not_compiled_on_several_devices(launcher):
+    [figures] = benchmark(
+        launcher,
+        "--config=images",
+        "--kernels=fused",
+        "--method=vae",
+        "--repeats=1",
+        "--strategy=mirrored",
+        "--replicas=2",
+        "--batch_size=4",
+        *SMALL_IMAGES,
+    )
+    assert (figures["replicas"], figures["jit_compile"]) == (2, False)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +58,6 @@ def test_a_device_a_core(launcher):
     ["evaluation", *(pytest.param(name, marks=pytest.mark.slow) for name in ("parts", "sampling"))],
 )
 def test_settings_of_training_take_the_place_of_the_sizes(measure, launcher):
-    sizes = ["--image_height=8", "--image_width=6", "--encoder_channels=4,4", "--pixelcnn_kernels=3,3"]
     lines = benchmark(
         launcher,
         "--config=images",
@@ -51,7 +67,7 @@ def test_settings_of_training_take_the_place_of_the_sizes(measure, launcher):
         "--svi_steps=2",
         "--batch_size=4",
         "--iw_samples=3",
-        *sizes,
+        *SMALL_IMAGES,
     )
     assert {line["measure"] for line in lines} == {measure}
     assert all(line["median_s"] > 0 for line in lines)

@@ -1,6 +1,7 @@
 """Images from files to figures by the scripts: training, stopping and going on, evaluation, what is wrong."""
 
 import dataclasses
+import logging
 import math
 import os
 import re
@@ -31,9 +32,12 @@ SLOW = pytest.mark.slow
 
 # Those with a latent variable are slow; tests/export evaluates a run of SA-VAE.
 @pytest.mark.parametrize("method", ["lm", *(pytest.param(m, marks=SLOW) for m in METHODS if m != "lm")])
-def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_path):
+def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "sa_vae_tf")
     # Other tests take kernels that are compiled sooner.
     run = train(images.tiny(tmp_path / "run", data_dir, data_file, method=method, kernels="auto"), verbose=0)
+    if not tf.config.list_physical_devices("GPU"):
+        assert "Kernels: hybrid; XLA does not compile steps as a whole" in caplog.text
     results = evaluate(run, iw_samples=2, gap_steps=2)
     # Untrained, a pixel costs about log 2; it has learned that most are zero.
     assert 10 < results["nll_bound"] < 48 * math.log(2)
