@@ -111,9 +111,8 @@ def _train(
         )
     if model.replicas:
         model.replicas.begin_alike(list(checkpoints.training.values()))
-    if config.kernels == "auto":
-        whole = "" if (model.replicas or model).jit_compile else "not "
-        logger.info("Kernels: %s; XLA does %scompile steps as a whole", kernels(config), whole)
+    if config.kernels == "auto" and kernels(config) != "fused":
+        logger.info("Kernels: %s; XLA does not compile steps as a whole", kernels(config))
     if resumed:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
 
