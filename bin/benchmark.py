@@ -19,7 +19,6 @@ from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import select_device
-from sa_vae_tf.training.compilation import kernels
 
 # Under the name of this package its messages are shown.
 logger = logging.getLogger("sa_vae_tf.benchmark")
@@ -96,6 +95,10 @@ def _check(config):
         raise UserError(
             f"--compare={COMPARE.value}: expected --measure=step of --method=sa_vae with --svi_steps above 0"
         )
+    if COMPARE.value and config.data == "synthetic":
+        raise UserError(
+            f"--compare={COMPARE.value}: expected --config of texts or images, whose kernels are hand-written"
+        )
     if MEASURE.value == "parts" and (not refines or config.hvp == "authors"):
         raise UserError("--measure=parts: expected --method=sa_vae with --svi_steps above 0, and not --hvp=authors")
     if COMPARE.value and not config.refinement_settings().differentiates_every_step:
@@ -106,7 +109,7 @@ def _check(config):
         raise UserError(
             f"--decoder={config.decoder}: expected lstm; of no other decoder of text are the operations counted"
         )
-    if MEASURE.value == "rounding" and kernels(config) == "fused":
+    if MEASURE.value == "rounding" and config.kernels in ("auto", "fused"):
         raise UserError("--measure=rounding: expected --kernels=bfloat16, hybrid or plain, to compare with fused")
     if MEASURE.value == "sampling" and config.data == "synthetic":
         raise UserError("--measure=sampling: expected --config of texts or images")

@@ -15,7 +15,6 @@ from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
 from sa_vae_tf.analysis.rows import row_config
 from sa_vae_tf.analysis.text_rows import rows
 from sa_vae_tf.inference import METHODS, Posterior
-from sa_vae_tf.training.compilation import compiles
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
@@ -83,7 +82,7 @@ def bound_by_steps(run: RunFolder, steps: int, svi_init: str, split: str = "test
     task = TASKS[config.data]
     data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
 
-    @tf.function(autograph=False, jit_compile=compiles(config), reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)
     def bounds_of(batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         inferred = model.infer(batch, steps, svi_init)
         assert inferred.path is not None

@@ -5,6 +5,7 @@ A machine may have a GPU and no TensorFlow: `bin/run_program.py` runs such a pro
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import warnings
@@ -27,7 +28,8 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
     """Writes a training step on a random batch.
 
     Args:
-      config: settings; the step is compiled whole, whatever its `jit_compile` is.
+      config: settings; the step is compiled whole, whatever its `jit_compile` is, and kernels that are to be chosen are
+        those of a GPU, whatever is here.
       folder: where to: step.mlir, StableHLO; inputs.npz, the small inputs; program.json, all else.
       size: name of the sizes.
       run: whether to take the step here too, so that the other runtime's results can be compared with these.
@@ -41,6 +43,8 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--program_dir={folder}: expected a folder, new or there ({error.strerror})") from None
+    if config.kernels == "auto":
+        config = dataclasses.replace(config, kernels="fused")
     model, batch = make(config)
     step = tf.function(model.train_step, autograph=False, jit_compile=True)
     concrete = step.get_concrete_function(batch)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import tensorflow as tf
+
 # Calls that are timed, by size; others as many as the script's default.
 REPEATS = {"medium": 3, "paper": 1, "images": 1}
 
@@ -19,7 +21,8 @@ def suite() -> list[list[str]]:
 
     finite_difference, graph, nothing_kept = "--hvp=finite_difference", "--nojit_compile", "--kept_mib=0"
     hybrid, rounded = "--kernels=hybrid", "--kernels=bfloat16"
-    device_a_core = "--strategy=mirrored", f"--replicas={len(os.sched_getaffinity(0))}"
+    devices = len(tf.config.list_physical_devices("GPU")) or len(os.sched_getaffinity(0))
+    device_a_core = "--strategy=mirrored", f"--replicas={devices}"
     return [
         *each("small medium paper images", "--method=vae"),
         *each("small medium paper images", "--svi_steps=5"),

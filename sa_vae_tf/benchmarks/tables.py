@@ -71,8 +71,8 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
                 _key("share", "peak_share", "{:.2f}"), LEAST], of("step")),
         "![Seconds of a training step by refinement steps](docs/benchmarks.png)",
         "## Beside plain double backpropagation",
-        "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels; both without "
-        "XLA.",
+        "The same step, in the same process, differentiated by TensorFlow's tapes, with plain kernels; neither "
+        "compiled by XLA as a whole.",
         _table([*WHAT[:3], SECONDS, _key("plain, s", "unrolled_s", "{:.4g}"), MEMORY,
                 _key("with plain, GiB", "unrolled_gib", "{:.2f}")], of("step", unrolled=True)),
         "## Parts of a step",

@@ -14,7 +14,6 @@ from sa_vae_tf.evaluation.importance import importance_weighted_nll
 from sa_vae_tf.generation import draw_from_prior
 from sa_vae_tf.generation.sampling import SamplingSettings, Symbols, sample
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
-from sa_vae_tf.training.compilation import compiles
 from sa_vae_tf.training.config import Config
 
 
@@ -45,7 +44,7 @@ def benchmark_evaluation(config: Config, repeats: int, iw_samples: int) -> dict[
     """
     model, batch = make(config)
 
-    @tf.function(autograph=False, jit_compile=compiles(config))
+    @tf.function(autograph=False, jit_compile=model.jit_compile)
     def nll():
         inferred = model.infer(batch)
         bound = inferred.bound_at(inferred.refined)

@@ -13,7 +13,6 @@ from sa_vae_tf.evaluation.importance import importance_weighted_nll
 from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_information
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
-from sa_vae_tf.training.compilation import compiles
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import check_sources
@@ -68,7 +67,7 @@ def evaluate(
     data = corpus.splits[split].take(max_examples)
     key = tf.constant([seed, 1])
 
-    @tf.function(autograph=False, jit_compile=compiles(config), reduce_retracing=True)
+    @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)
     def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
         inferred = model.infer(batch, svi_steps, svi_init, seed)
         figures = {"index": batch["index"], "nll_bound": inferred.bound_at(inferred.refined)}

@@ -30,9 +30,9 @@ class Kernels(NamedTuple):
     gate: Callable[..., tf.Tensor]
 
 
-# Weights of a kernel, 1 MiB, which the cache of a core holds. With a larger one a recurrence of some ten examples or
-# more is quicker with examples as columns. Exports, which score single ones too, take the fused kernels.
-LARGE = 2**18
+# Weights of a kernel, 4 MiB. With a larger one, which no cache of a core holds, a long recurrence of some ten examples
+# or more is quicker with examples as columns. Exports, which score single ones too, take the fused kernels.
+LARGE = 2**20
 
 
 def _hybrid(precision: tf.DType | None) -> Kernels:
@@ -62,4 +62,4 @@ KERNELS = {
     "plain": Kernels(plain_hidden_states, PlainSoftmax, plain_word_nll, plain_convolve, plain_convolve, plain_gate),
 }
 
-__all__ = ["KERNELS", "LARGE", "Kernels"]
+__all__ = ["KERNELS", "Kernels"]

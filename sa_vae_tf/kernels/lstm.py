@@ -15,9 +15,10 @@ import tensorflow as tf
 from sa_vae_tf.inference.kept import Keep, kept
 from sa_vae_tf.kernels import recurrences
 from sa_vae_tf.kernels.fusion import as_it_is
-from sa_vae_tf.kernels.products import Precision, product
+from sa_vae_tf.kernels.products import Precision, product, rounded
 from sa_vae_tf.kernels.recurrences import Inputs, Reverse, before
 from sa_vae_tf.kernels.residuals import with_residuals
+from sa_vae_tf.kernels.scan import is_unrolled
 
 # Columns are filled up to a multiple of this, the float32 numbers that a processor takes at once.
 FILLED = 16
@@ -43,16 +44,15 @@ def hidden_states(
       shift: [batch, 4 * units], added to it at every step.
       recurrent_kernel: [units, 4 * units].
       hidden, cell: [batch, units], the state before the first step.
-      precision: of the factors of the products over all steps at once; None for their own. Those of one step have so
-        few rows that rounding them saves no time.
+      precision: of the factors of products; None for their own.
       fuse: what makes a program of each pass over time (see `fusion`).
-      large: with a kernel of more weights examples are columns (see `recurrences`), which is slower for a few of them;
-        None for never.
+      large: with a kernel of more weights examples are columns (see `recurrences`), which is slower for a few of them,
+        and where the steps are compiled one by one; None for never.
 
     Returns:
       Hidden states, [time, batch, units].
     """
-    if large is None or math.prod(recurrent_kernel.shape) <= large:
+    if large is None or math.prod(recurrent_kernel.shape) <= large or is_unrolled(projected.shape[0]):
         return _run(projected, shift, recurrent_kernel, hidden, cell, -1, precision, fuse)
     batch = tf.shape(hidden)[0]
     projected, shift, hidden, cell = (_columns(x) for x in (projected, shift, hidden, cell))
@@ -66,7 +66,8 @@ def _run(projected, shift, recurrent_kernel, hidden, cell, axis, precision, fuse
 
     def forward(projected, shift, kernel, hidden, cell):
         def compute(large: bool):
-            states, cells, gates = fuse(recurrences.forward)(projected, shift, kernel, hidden, cell, axis)
+            factor, _ = _factors(kernel, axis, precision)
+            states, cells, gates = fuse(recurrences.forward)(projected, shift, factor, hidden, cell, axis)
             return [states, cells], [gates]
 
         (states, cells), found = kept(compute, Keep.MEDIUM)
@@ -106,27 +107,31 @@ def plain_hidden_states(
 
 
 def _adjoint(fuse: Callable[[Callable], Callable], axis: int, precision: Precision) -> Callable[..., Inputs]:
-    """Returns the reverse pass, from arguments of `recurrences.reverse` but `axis` to cotangents, as an operation."""
+    """Returns the reverse pass as an operation.
+
+    Its arguments are those of `recurrences.reverse` without `axis`, and the kernel in place of `back_factor`.
+    """
 
     @tf.custom_gradient
     def adjoint(*inputs):
         # Else the tapes would record the passes besides.
-        *forward, states = (tf.stop_gradient(x) for x in inputs[:5])
+        *forward, kernel, states = (tf.stop_gradient(x) for x in inputs[:5])
+        factor, back_factor = _factors(kernel, axis, precision)
         more = [tf.stop_gradient(x) for x in inputs[5:]]
 
         computed: list[Inputs] = []
 
         def compute(large: bool):
-            back, result = fuse(recurrences.reverse)(*forward, axis, states, *more)
+            back, result = fuse(recurrences.reverse)(*forward, back_factor, axis, states, *more)
             computed.append(result)
             return back, []
 
         back = Reverse(*kept(compute, Keep.MEDIUM)[0])
         # Where the first result was kept the second follows without a pass over time.
-        result = computed[0] if computed else fuse(recurrences.inputs_of)(*forward, axis, back, *more)
+        result = computed[0] if computed else fuse(recurrences.inputs_of)(*forward, back_factor, axis, back, *more)
 
         def grad(*cotangents):
-            found = fuse(recurrences.second)(*forward, axis, back, Inputs(*cotangents))
+            found = fuse(recurrences.second)(*forward, factor, axis, back, Inputs(*cotangents))
             of_kernel = _to_kernel(found.hidden_before, result.arguments, axis, precision)
             of_more = (found.more_cells, found.more_arguments) if more else ()
             return found.gates, found.cells, found.cell, of_kernel, found.states, *of_more
@@ -134,6 +139,12 @@ def _adjoint(fuse: Callable[[Callable], Callable], axis: int, precision: Precisi
         return tuple(result), grad
 
     return lambda *inputs: Inputs(*adjoint(*inputs))
+
+
+def _factors(kernel, axis, precision):
+    """Returns what examples are multiplied by in a pass forward, and in the reverse pass (see `recurrences`)."""
+    factor = rounded(kernel, precision)
+    return (factor, _turned(factor)) if axis == -1 else (_turned(factor), factor)
 
 
 def _to_kernel(states, cotangents, axis, precision):

@@ -6,7 +6,12 @@ direction of the forward pass. All are of plain operations that are not meant to
 
 In a step's matrices an example is a row, [batch, units], or a column, [units, batch]; shapes below are those of rows.
 The argument `axis` is that of the units, -1 or -2. The product that waits for the step before is that of a few states
-with a large kernel, and quicker where that is the left factor, as columns have it: the right one is packed first.
+with a large kernel, and quicker where that is the left factor, as columns have it: the right one is packed first. It is
+one of rounded factors, added up in full precision, where the kernel is given in a type of fewer bits.
+
+The argument `factor` is what such a product multiplies by, [units, 4 * units] for rows and [4 * units, units] for
+columns, `back_factor` the transposed of it. Both are given, since XLA would transpose in each step, or widen what is
+rounded.
 """
 
 from __future__ import annotations
@@ -43,10 +48,10 @@ class Inputs(NamedTuple):
 
 
 def forward(
-    projected: tf.Tensor, shift: tf.Tensor, kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, axis: int
+    projected: tf.Tensor, shift: tf.Tensor, factor: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor, axis: int
 ) -> Forward:
     """Runs the LSTM; arguments as for `lstm.hidden_states`."""
-    times = _times(kernel, axis)
+    times = _times(factor, axis)
 
     def step(state, inputs):
         hidden, cell = state
@@ -68,7 +73,7 @@ def reverse(
     gates: tf.Tensor,
     cells: tf.Tensor,
     cell: tf.Tensor,
-    kernel: tf.Tensor,
+    back_factor: tf.Tensor,
     axis: int,
     states: tf.Tensor,
     *more: tf.Tensor,
@@ -78,7 +83,7 @@ def reverse(
     Args:
       gates, cells: of the forward pass.
       cell: before the first step.
-      kernel: the recurrent kernel.
+      back_factor: see above.
       axis: of the units.
       states: cotangents of the hidden states.
       more: none, or cotangents of the cells and of the gates' arguments.
@@ -86,8 +91,7 @@ def reverse(
     Returns:
       What `inputs_of` takes to the second, and that.
     """
-    # A product with a transposed matrix of few rows is several times slower than with one transposed before.
-    times = _times(tf.transpose(kernel), axis)
+    times = _times(back_factor, axis)
 
     def step(carried, inputs):
         to_gates, to_cell, to_next, state, *added = inputs
@@ -107,12 +111,18 @@ def reverse(
 
 
 def inputs_of(
-    gates: tf.Tensor, cells: tf.Tensor, cell: tf.Tensor, kernel: tf.Tensor, axis: int, back: Reverse, *more: tf.Tensor
+    gates: tf.Tensor,
+    cells: tf.Tensor,
+    cell: tf.Tensor,
+    back_factor: tf.Tensor,
+    axis: int,
+    back: Reverse,
+    *more: tf.Tensor,
 ) -> Inputs:
     """Takes cotangents of all states and cells, which were kept, to what the LSTM reads; arguments as for `reverse`."""
     to_gates, _, to_next = _coefficients(gates, cells, before(cell, cells), axis)
     arguments = _arguments(to_gates, back, axis, *more)
-    return Inputs(arguments, _times(tf.transpose(kernel), axis)(arguments[0]), back.cells[0] * to_next[0])
+    return Inputs(arguments, _times(back_factor, axis)(arguments[0]), back.cells[0] * to_next[0])
 
 
 class Second(NamedTuple):
@@ -136,7 +146,7 @@ def second(
     gates: tf.Tensor,
     cells: tf.Tensor,
     cell: tf.Tensor,
-    kernel: tf.Tensor,
+    factor: tf.Tensor,
     axis: int,
     back: Reverse,
     cotangents: Inputs,
@@ -144,11 +154,12 @@ def second(
     """Differentiates `reverse` in one recurrence forward in time.
 
     Args:
-      gates, cells, cell, kernel, axis: as for `reverse`.
+      gates, cells, cell, axis: as for `reverse`.
+      factor: see above.
       back: the first of its results.
       cotangents: of the second.
     """
-    times = _times(kernel, axis)
+    times = _times(factor, axis)
     to_gates, to_cell, to_next = _coefficients(gates, cells, before(cell, cells), axis)
 
     def step(carried, inputs):
@@ -193,12 +204,19 @@ def before(first: tf.Tensor, states: tf.Tensor) -> tf.Tensor:
     return tf.concat([first[None], states[:-1]], 0)
 
 
-def _times(kernel: tf.Tensor, axis: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Returns the function that multiplies the examples of a step by a kernel, which reads their units."""
-    if axis == -1:
-        return lambda examples: examples @ kernel
-    transposed = tf.transpose(kernel)
-    return lambda examples: transposed @ examples
+def _times(factor: tf.Tensor, axis: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns the function that multiplies the examples of a step.
+
+    They are rounded to the type of the factor. Their products are not: XLA alone has such an operation on a CPU.
+    """
+
+    def times(examples):
+        x, y = (examples, factor) if axis == -1 else (factor, examples)
+        if factor.dtype == examples.dtype:
+            return x @ y
+        return tf.raw_ops.BatchMatMulV3(x=tf.cast(x, factor.dtype), y=tf.cast(y, factor.dtype), Tout=examples.dtype)
+
+    return times
 
 
 def _gates(arguments, axis):

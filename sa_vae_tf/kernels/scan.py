@@ -10,6 +10,11 @@ import tensorflow as tf
 UNROLLED = 8
 
 
+def is_unrolled(steps: int | None) -> bool:
+    """Whether `scan` takes so many steps without a loop; None where their number is not known before."""
+    return steps is not None and steps <= UNROLLED
+
+
 def scan(
     step: Callable, state: Sequence[tf.Tensor], inputs: Sequence[tf.Tensor], backwards: bool = False
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
@@ -27,7 +32,7 @@ def scan(
       The last state and the outputs, each [time, ...] in the order of the inputs.
     """
     static = inputs[0].shape[0]
-    if static is not None and static <= UNROLLED:
+    if is_unrolled(static):
         outputs = []
         for t in reversed(range(static)) if backwards else range(static):
             state, out = step(state, [x[t] for x in inputs])

@@ -37,7 +37,8 @@ def select_device(config: Config) -> None:
         tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(config.tensor_float_32)
     if config.data == "image" or not compiles(config):
-        # It makes sums in the loop of a large PixelCNN's refinement fail: github.com/tensorflow/tensorflow/issues/23780
+        # Where TensorFlow runs the loops of a refinement it makes sums of a large PixelCNN fail:
+        # github.com/tensorflow/tensorflow/issues/23780
         tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
 
 

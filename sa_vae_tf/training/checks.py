@@ -111,6 +111,8 @@ def _check_parts(config: Config) -> None:
 
 
 def _check_synthetic(config: Config) -> None:
+    if config.kernels not in ("auto", "fused"):
+        raise UserError(f"--kernels={config.kernels}: --data=synthetic has one kind; expected auto or fused")
     if config.generator == "oracle" and config.latent_dim != 2:
         raise UserError(f"--latent_dim={config.latent_dim}: the oracle has 2; expected 2, or --generator=learned")
     if config.method == "lm" and config.generator == "oracle":

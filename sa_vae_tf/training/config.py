@@ -185,12 +185,13 @@ class Config:
     )  # fmt: skip
     kernels: str = _option(
         "auto",
-        "auto: on a CPU hybrid for images and for texts with LSTMs of more than 256 units, else, and on a GPU, fused; "
-        "fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and what is "
-        "between products of the softmax, of a step that it does not compile as a whole, and wide convolutions are "
-        "taken by frequencies; bfloat16: as hybrid, with convolutions as they are and factors of large products "
-        "rounded to this type; plain: TensorFlow's own derivatives, for reference.",
-        choices=("auto", *KERNELS), data=("text", "image"),
+        "auto: on a CPU hybrid for images and for texts with a decoder of more than 256 LSTM units, else, and on a "
+        "GPU, fused; fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and "
+        "what is between products of the softmax, of a step that it does not compile as a whole, and wide convolutions "
+        "are taken by frequencies; bfloat16: as hybrid, with convolutions as they are and factors of large products "
+        "rounded to this type; plain: TensorFlow's own derivatives, for reference, which XLA makes slow: give "
+        "--nojit_compile.",
+        choices=("auto", *KERNELS),
     )  # fmt: skip
 
     # Method.
@@ -320,5 +321,8 @@ class Config:
         return [
             f"--{field.name} is {shown(self, field.name)} there and {shown(other, field.name)} here"
             for field in dataclasses.fields(self)
-            if field.name not in FREE_TO_CHANGE and getattr(self, field.name) != getattr(other, field.name)
+            if field.name not in FREE_TO_CHANGE
+            and getattr(self, field.name) != getattr(other, field.name)
+            # Kernels that are to be chosen are those of the run.
+            and not (field.name == "kernels" and "auto" in (self.kernels, other.kernels))
         ]

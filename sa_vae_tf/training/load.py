@@ -27,7 +27,7 @@ class Loaded(NamedTuple):
 
 
 def load_best(run: RunFolder, device: str = "", kernels: str = "") -> Loaded:
-    """Loads the model of a run.
+    """Loads the model of a run, and makes TensorFlow use the run's device and precision.
 
     Args:
       run: its folder.
@@ -39,6 +39,10 @@ def load_best(run: RunFolder, device: str = "", kernels: str = "") -> Loaded:
     other: dict[str, Any] = {name: value for name, value in (("device", device), ("kernels", kernels)) if value}
     config = dataclasses.replace(run.read_config(), **other)
     select_device(config)
+    return _restored(run, config)
+
+
+def _restored(run: RunFolder, config: Config) -> Loaded:
     file = run.path / VOCABULARY_FILE
     vocabulary_file = file if file.exists() else None
     if config.data == "text" and not vocabulary_file:
@@ -60,7 +64,8 @@ def start_encoder(model: LatentVariableModel, config: Config, vocabulary: Vocabu
       UserError: if --encoder_init does not name the run of a language model that fits.
     """
     flag = f"--encoder_init={config.encoder_init}"
-    loaded = load_best(RunFolder(config.encoder_init))
+    run = RunFolder(config.encoder_init)
+    loaded = _restored(run, run.read_config())
     decoder = loaded.model.decoder
     if loaded.config.method != "lm" or not isinstance(decoder, LSTMDecoder):
         raise UserError(f"{flag}: expected the run folder of --method=lm --decoder=lstm")

@@ -1,6 +1,7 @@
 """What each value of --data stands for: its corpus and its models.
 
-To add a data set or a model, add a task here; nothing else in training or evaluation names one.
+To add a data set or a model, add a task here. Besides, `build` and `compilation` know how large an example is, and how
+costly.
 """
 
 from __future__ import annotations

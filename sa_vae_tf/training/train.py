@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 import tempfile
@@ -63,6 +64,7 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         writes = not (share and share.number)
         path = config.run_dir or config.default_run_dir
         run = RunFolder(path if writes else unread)
+        config = dataclasses.replace(config, kernels=_kernels(run, config))
         run.open_for_training(config)
         try:
             _train(run, config, strategy, verbose, share)
@@ -111,8 +113,6 @@ def _train(
         )
     if model.replicas:
         model.replicas.begin_alike(list(checkpoints.training.values()))
-    if config.kernels == "auto" and kernels(config) != "fused":
-        logger.info("Kernels: %s; XLA does not compile steps as a whole", kernels(config))
     if resumed:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
 
@@ -167,6 +167,19 @@ def _train(
                 float(model.optimizer.learning_rate),
                 config.min_learning_rate,
             )
+
+
+def _kernels(run: RunFolder, config: Config) -> str:
+    """Returns the name of the kernels to train with, which flags.txt is to hold: those of a run in the folder, if any.
+
+    So a run goes on, and is evaluated, with the same kernels on whatever device.
+    """
+    if config.kernels == "auto" and run.is_begun():
+        config = dataclasses.replace(config, kernels=run.read_config().kernels)
+    name = kernels(config)
+    if config.kernels == "auto" and name != "fused":
+        logger.info("Kernels: %s; XLA does not compile steps as a whole", name)
+    return name
 
 
 def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:

@@ -103,6 +103,12 @@ def test_a_program_for_another_runtime(launcher, tmp_path):
     assert "step.mlir: expected a folder, new or there (File exists)" in ended.stderr
 
 
+def test_a_program_is_for_a_gpu_where_kernels_are_to_be_chosen(launcher, tmp_path):
+    arguments = ["--config=images", *SMALL_IMAGES, "--batch_size=2", "--method=vae", "--noprogram_run"]
+    [line] = benchmark(launcher, *arguments, f"--program_dir={tmp_path}")
+    assert line["kernels"] == "fused"
+
+
 def test_jax_runs_a_program(launcher, tmp_path):
     pytest.importorskip("jax", reason="JAX is no requirement of this package's")
     folder = tmp_path / "program"

@@ -15,7 +15,9 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.build import select_device
+from sa_vae_tf.training.compilation import kernels
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train
 from tests import images, runs
 from tests.bin.test_errors import assert_one_line
@@ -46,6 +48,19 @@ def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_p
     if method == "lm":  # The quickest.
         assert evaluate(run, split="validation", iw_samples=0, gap_steps=0)["examples"] == 4
         assert evaluate(run, split="train", iw_samples=0, gap_steps=0)["examples"] == 36
+
+
+def test_a_run_goes_on_with_the_kernels_that_were_chosen(data_file, data_dir, tmp_path):
+    whole = images.tiny(tmp_path / "whole", data_dir, data_file, method="vae", kernels="auto")
+    train(whole, verbose=0)
+    assert RunFolder(whole.run_dir).read_config().kernels == kernels(whole)
+    stopped = dataclasses.replace(whole, run_dir=str(tmp_path / "stopped"))
+    train(dataclasses.replace(stopped, max_steps=1), verbose=0)
+    train(dataclasses.replace(stopped, max_steps=2, kernels=kernels(whole)), verbose=0)
+    train(stopped, verbose=0)
+    runs.assert_same_end(stopped.run_dir, whole.run_dir)
+    with pytest.raises(UserError, match=f"--kernels is {kernels(whole)} there and plain here"):
+        train(dataclasses.replace(stopped, kernels="plain"), verbose=0)
 
 
 @SLOW

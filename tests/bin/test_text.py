@@ -17,6 +17,7 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation import evaluate as evaluation
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.inference import METHODS
+from sa_vae_tf.training import load
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train
@@ -68,9 +69,12 @@ def test_options_of_training(files, data_dir, language_model, tmp_path):
     assert [line["kl_weight"] for line in figures] == [pytest.approx(0.1)] * 2
 
 
-def test_encoder_starts_from_the_language_model(files, data_dir, language_model, tmp_path):
+def test_encoder_starts_from_the_language_model(files, data_dir, language_model, tmp_path, monkeypatch):
+    # What the language model was trained on, and how exactly, is not for the whole process.
+    monkeypatch.setattr(load, "select_device", lambda config: pytest.fail("the language model's device was selected"))
     settings = {"method": "vae", "encoder_init": str(language_model.path), "num_epochs": 0}
     run = train(corpora.tiny(tmp_path / "run", data_dir, files, **settings), verbose=0)
+    monkeypatch.undo()
     encoder, decoder = load_best(run).model.encoder, load_best(language_model).model.decoder
     np.testing.assert_array_equal(encoder.lstm[0].recurrent_kernel, decoder.lstm[0].recurrent_kernel)
     np.testing.assert_array_equal(encoder.embedding, decoder.embedding)

@@ -126,7 +126,7 @@ def another(name: str):
 
 def base_of(name: str) -> dict[str, str]:
     """Returns settings with which this one has a meaning."""
-    kind = KINDS[(FIELDS[name].metadata["data"] or ("synthetic",))[0]]
+    kind = KINDS["text" if name == "kernels" else (FIELDS[name].metadata["data"] or ("synthetic",))[0]]
     return {**kind, "strategy": "mirrored"} if name == "replicas" else kind
 
 
@@ -145,11 +145,18 @@ def test_a_run_goes_on_with_other_settings_that_change_no_step():
     for name in FIELDS:
         base = Config(**base_of(name))
         differing = base.differing(dataclasses.replace(base, **{name: another(name)}))
-        if name in module.FREE_TO_CHANGE or another(name) == getattr(base, name):
+        # A run without kernels of its own goes on with any.
+        if name in (*module.FREE_TO_CHANGE, "kernels") or another(name) == getattr(base, name):
             assert differing == []
         else:
             [there, here] = ("''" if value == "" else value for value in (getattr(base, name), another(name)))
             assert differing == [f"--{name} is {there} there and {here} here"]
+
+
+def test_a_run_goes_on_with_its_kernels():
+    base = Config(**TEXT, kernels="hybrid")
+    assert base.differing(Config(**TEXT)) == []
+    assert base.differing(Config(**TEXT, kernels="plain")) == ["--kernels is hybrid there and plain here"]
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("*.flags")), ids=lambda path: path.name)
@@ -229,6 +236,7 @@ def test_lists_of_sizes():
         ({"images_at_once": 9}, "^--images_at_once=9: has a meaning for --data=image alone, not --data=synthetic$"),
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
         ({"bound_weights": "ends", "svi_patience": 2}, "^--bound_weights=ends: --svi_patience=2 knows only"),
+        ({"kernels": "hybrid"}, "^--kernels=hybrid: --data=synthetic has one kind; expected auto or fused$"),
         ({"replicas": 2}, "^--replicas=2: has a meaning for --strategy=mirrored alone"),
         ({"strategy": "mirrored", "hvp": "authors"}, "^--strategy=mirrored: --hvp=authors and --svi_clip_scope=batch"),
         ({"svi_patience": 1, "svi_clip_norm": 1.0, "svi_clip_scope": "batch"}, "^--svi_patience=1: --svi_clip_scope="),
