@@ -19,7 +19,8 @@ FREE_TO_CHANGE = (
     "checkpoint_steps", "log_steps", "strategy", "replicas", "kept_mib",
 )  # fmt: skip
 
-
+# Kernels that --kernels=auto may come to, and itself.
+CHOSEN = {"auto", "fused", "hybrid"}
 # Refinement steps, whose path is kept.
 MOST_STEPS = 100_000
 # Kinds of data with symbols in an order.
@@ -318,11 +319,13 @@ class Config:
         def shown(config: Config, name: str) -> Any:
             return "''" if getattr(config, name) == "" else getattr(config, name)
 
+        def same(name: str) -> bool:
+            values = {getattr(self, name), getattr(other, name)}
+            # Kernels that are to be chosen are those that were.
+            return len(values) == 1 or (name == "kernels" and "auto" in values and values <= CHOSEN)
+
         return [
             f"--{field.name} is {shown(self, field.name)} there and {shown(other, field.name)} here"
             for field in dataclasses.fields(self)
-            if field.name not in FREE_TO_CHANGE
-            and getattr(self, field.name) != getattr(other, field.name)
-            # Kernels that are to be chosen are those of the run.
-            and not (field.name == "kernels" and "auto" in (self.kernels, other.kernels))
+            if field.name not in FREE_TO_CHANGE and not same(field.name)
         ]

@@ -140,7 +140,11 @@ class RunFolder:
 
     def differing(self, config: Config) -> list[str]:
         """Returns how the settings of the run in the folder, if there is one, differ from these."""
-        return self.read_config().differing(config) if self.flags_file.exists() and self.is_begun() else []
+        return self.read_config().differing(config) if self.is_resumable() else []
+
+    def is_resumable(self) -> bool:
+        """Whether there is a run that was begun, and its settings."""
+        return self.flags_file.exists() and self.is_begun()
 
     def epochs(self) -> int:
         """Returns the number of the last epoch in metrics.jsonl, or 0."""

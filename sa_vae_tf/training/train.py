@@ -24,7 +24,7 @@ from sa_vae_tf.training.callbacks import (
     TensorBoard,
 )
 from sa_vae_tf.training.checkpoints import Checkpoints, writing
-from sa_vae_tf.training.compilation import kernels
+from sa_vae_tf.training.compilation import kernels, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.run_folder import RunFolder
@@ -174,12 +174,14 @@ def _kernels(run: RunFolder, config: Config) -> str:
 
     So a run goes on, and is evaluated, with the same kernels on whatever device.
     """
-    if config.kernels == "auto" and run.is_begun():
+    if config.kernels != "auto" or run.differing(config):  # What differs is told when the folder is opened.
+        return config.kernels
+    if run.is_resumable():
         config = dataclasses.replace(config, kernels=run.read_config().kernels)
-    name = kernels(config)
-    if config.kernels == "auto" and name != "fused":
-        logger.info("Kernels: %s; XLA does not compile steps as a whole", name)
-    return name
+    config = dataclasses.replace(config, kernels=kernels(config))
+    if config.kernels == "hybrid" and not on_gpu():
+        logger.info("Kernels: hybrid; XLA does not compile steps as a whole")
+    return config.kernels
 
 
 def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:

@@ -59,6 +59,7 @@ def test_a_run_goes_on_with_the_kernels_that_were_chosen(data_file, data_dir, tm
     train(dataclasses.replace(stopped, max_steps=2, kernels=kernels(whole)), verbose=0)
     train(stopped, verbose=0)
     runs.assert_same_end(stopped.run_dir, whole.run_dir)
+    assert RunFolder(stopped.run_dir).read_config().kernels == kernels(whole)
     with pytest.raises(UserError, match=f"--kernels is {kernels(whole)} there and plain here"):
         train(dataclasses.replace(stopped, kernels="plain"), verbose=0)
 

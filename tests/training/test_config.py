@@ -145,8 +145,7 @@ def test_a_run_goes_on_with_other_settings_that_change_no_step():
     for name in FIELDS:
         base = Config(**base_of(name))
         differing = base.differing(dataclasses.replace(base, **{name: another(name)}))
-        # A run without kernels of its own goes on with any.
-        if name in (*module.FREE_TO_CHANGE, "kernels") or another(name) == getattr(base, name):
+        if name in module.FREE_TO_CHANGE or another(name) == getattr(base, name):
             assert differing == []
         else:
             [there, here] = ("''" if value == "" else value for value in (getattr(base, name), another(name)))
@@ -156,7 +155,11 @@ def test_a_run_goes_on_with_other_settings_that_change_no_step():
 def test_a_run_goes_on_with_its_kernels():
     base = Config(**TEXT, kernels="hybrid")
     assert base.differing(Config(**TEXT)) == []
-    assert base.differing(Config(**TEXT, kernels="plain")) == ["--kernels is hybrid there and plain here"]
+    for other in ("plain", "fused"):
+        assert base.differing(Config(**TEXT, kernels=other)) == [f"--kernels is hybrid there and {other} here"]
+    # What is never chosen has to be named again.
+    rounded = Config(**TEXT, kernels="bfloat16")
+    assert rounded.differing(Config(**TEXT)) == ["--kernels is bfloat16 there and auto here"]
 
 
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("*.flags")), ids=lambda path: path.name)
