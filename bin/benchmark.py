@@ -30,7 +30,7 @@ CONFIG = flags.DEFINE_enum(
 MEASURE = flags.DEFINE_enum(
     "measure", "step", ["step", "parts", "sampling", "evaluation", "rounding"],
     "A training step; its parts, each alone; texts or images drawn from the prior; the evaluation of a batch; what "
-    "the rounding of --kernels=bfloat16, to be given with it, changes in a step.",
+    "the rounding of --kernels=bfloat16, or of others than fused, to be given with it, changes in a step.",
 )  # fmt: skip
 COMPARE = flags.DEFINE_enum(
     "compare", None, ["unrolled"], "Times the same step by TensorFlow's plain double backpropagation too, with "
@@ -72,7 +72,8 @@ def main():
             raise UserError("--program_dir=: expected a folder, new or there")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
-    logger.info("Timed calls after one that is not: %d", REPEATS.value)
+    if MEASURE.value != "rounding":
+        logger.info("Timed calls after one that is not: %d", REPEATS.value)
     for figures in _measure(config):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
 
