@@ -88,13 +88,19 @@ class RunFolder:
         The settings of a run that has more epochs than they ask for stay as they are.
 
         Raises:
-          UserError: if another process trains the run, it has other settings, or the folder cannot be written.
+          UserError: if another process trains the run, it has other settings or lost them, or the folder cannot be
+            written.
         """
         if self.path.is_file():
             raise UserError(f"--{self.flag}={self.path}: is a file; expected a folder, which may be new")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = self._lock = self._lock or self._take_lock()
+            if self.is_begun() and not self.is_resumable():
+                raise UserError(
+                    f"--{self.flag}={self.path} holds a run without its settings: expected its flags.txt, or another "
+                    f"--{self.flag}"
+                )
             differing = self.differing(config)
             if differing:
                 if len(differing) > SHOWN:

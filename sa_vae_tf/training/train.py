@@ -113,9 +113,6 @@ def _train(
         )
     if model.replicas:
         model.replicas.begin_alike(list(checkpoints.training.values()))
-    if resumed:
-        logger.info("Going on with %s at step %d", run.path, int(model.step))
-
     last = config.num_epochs * steps_per_epoch
     last = min(last, config.max_steps) if config.max_steps else last
     rule.set_model(model)
@@ -123,6 +120,10 @@ def _train(
     if not model.trainable_variables:
         logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
         last = 0
+    elif resumed and int(model.step) < last:
+        logger.info("Going on with %s at step %d", run.path, int(model.step))
+    elif resumed and not rule.ended():
+        logger.info("%s is at step %d already: nothing left to train", run.path, int(model.step))
     if not resumed and writes:
         checkpoints.save()
     if int(model.step) < last:

@@ -59,6 +59,15 @@ def test_a_folder_in_which_nothing_was_saved_takes_other_settings(tmp_path):
     assert run.read_config() == other
 
 
+def test_a_run_without_its_settings_is_left_alone(tmp_path):
+    run = begun(tmp_path, SETTINGS)
+    run.close()
+    run.flags_file.unlink()
+    with pytest.raises(UserError, match=f"^--run_dir={tmp_path} holds a run without its settings: expected its flags"):
+        RunFolder(tmp_path).open_for_training(SETTINGS)
+    assert not run.flags_file.exists()
+
+
 def test_fewer_epochs_than_there_are_change_nothing(tmp_path, caplog):
     config = dataclasses.replace(SETTINGS, num_epochs=5)
     run = begun(tmp_path, config)
