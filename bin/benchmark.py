@@ -13,6 +13,7 @@ from sa_vae_tf import cli
 from sa_vae_tf.benchmarks import report
 from sa_vae_tf.benchmarks.program import write_program
 from sa_vae_tf.benchmarks.rounding import benchmark_rounding
+from sa_vae_tf.benchmarks.sizes import REPEATS as USUAL_REPEATS
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.benchmarks.step import benchmark_parts, benchmark_step
 from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
@@ -37,7 +38,10 @@ COMPARE = flags.DEFINE_enum(
     "plain kernels and without XLA.",
 )  # fmt: skip
 IW_SAMPLES = flags.DEFINE_integer("iw_samples", 100, "Samples of --measure=evaluation.", lower_bound=1)
-REPEATS = flags.DEFINE_integer("repeats", 21, "Timed calls, after one that is not timed.", lower_bound=1)
+REPEATS = flags.DEFINE_integer(
+    "repeats", None, "Timed calls, after one that is not timed; default: 21, of medium 3, of paper and images 1.",
+    lower_bound=1,
+)  # fmt: skip
 REPORT_DIR = flags.DEFINE_string(
     "report_dir", "", "Measure everything, each in a process of its own, and write BENCHMARKS.md, docs/benchmarks.json "
     "and docs/benchmarks.png into this folder.",
@@ -72,9 +76,10 @@ def main():
             raise UserError("--program_dir=: expected a folder, new or there")
         print(json.dumps(write_program(config, Path(PROGRAM_DIR.value), CONFIG.value, PROGRAM_RUN.value)))
         return
+    repeats = REPEATS.value or USUAL_REPEATS[CONFIG.value]
     if MEASURE.value != "rounding":
-        logger.info("Timed calls after one that is not: %d", REPEATS.value)
-    for figures in _measure(config):
+        logger.info("Timed calls after one that is not: %d", repeats)
+    for figures in _measure(config, repeats):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
 
 
@@ -116,16 +121,16 @@ def _check(config):
         raise UserError("--measure=sampling: expected --config of texts or images")
 
 
-def _measure(config):
+def _measure(config, repeats):
     if MEASURE.value == "parts":
-        return benchmark_parts(config, REPEATS.value)
+        return benchmark_parts(config, repeats)
     if MEASURE.value == "rounding":
         return [benchmark_rounding(config)]
     if MEASURE.value == "sampling":
-        return [benchmark_sampling(config, REPEATS.value)]
+        return [benchmark_sampling(config, repeats)]
     if MEASURE.value == "evaluation":
-        return [benchmark_evaluation(config, REPEATS.value, IW_SAMPLES.value)]
-    return [benchmark_step(config, REPEATS.value, compare=bool(COMPARE.value))]
+        return [benchmark_evaluation(config, repeats, IW_SAMPLES.value)]
+    return [benchmark_step(config, repeats, compare=bool(COMPARE.value))]
 
 
 if __name__ == "__main__":

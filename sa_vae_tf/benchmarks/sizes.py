@@ -49,6 +49,8 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "synthetic": {"data": "synthetic", "generator": "learned", "batch_size": 50},
 }
+# Calls that are timed, after one that is not, where it is not said: they take a minute or so.
+REPEATS = {"small": 21, "medium": 3, "paper": 1, "images": 1, "synthetic": 21}
 
 
 def make(

@@ -6,18 +6,12 @@ import os
 
 import tensorflow as tf
 
-# Calls that are timed, by size; others as many as the script's default.
-REPEATS = {"medium": 3, "paper": 1, "images": 1}
-
 
 def suite() -> list[list[str]]:
     """Returns the arguments of each measurement."""
 
     def each(configs: str, *arguments: str) -> list[list[str]]:
-        return [
-            [f"--config={config}", *arguments, *([f"--repeats={REPEATS[config]}"] if config in REPEATS else [])]
-            for config in configs.split()
-        ]
+        return [[f"--config={config}", *arguments] for config in configs.split()]
 
     finite_difference, graph, nothing_kept = "--hvp=finite_difference", "--nojit_compile", "--kept_mib=0"
     hybrid, rounded = "--kernels=hybrid", "--kernels=bfloat16"
