@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from sa_vae_tf import flag_files
+from sa_vae_tf import environment, flag_files
 from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError, WorkerLost, one_line
 from sa_vae_tf.interrupts import INTERRUPTED, end_at_once
 from sa_vae_tf.messages import program, set_up_logging
@@ -51,11 +51,7 @@ def _interrupted_at_start(number, frame) -> NoReturn:
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupted_at_start)
 
-# Every command would start with notes on TensorFlow's build, some of them written before it reads any setting.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# XLA's default order of operations on CPU starts whatever is ready, and at the paper's size holds a quarter of a GiB
-# more than one that counts memory, in the same time. What the user says comes last, and wins.
-os.environ["XLA_FLAGS"] = f"--xla_cpu_enable_concurrency_optimized_scheduler=false {os.environ.get('XLA_FLAGS', '')}"
+environment.set_up()
 with _without_standard_error():
     import tensorflow as tf
 

@@ -5,7 +5,10 @@ import secrets
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sa_vae_tf import environment
 from tests.launcher import Launcher
+
+environment.set_up()  # as scripts do
 
 # Of tests/fuzz: few examples, the same each time, or many, others each time, by --hypothesis-profile=torture.
 UNTIMED = {"deadline": None, "suppress_health_check": list(HealthCheck)}

@@ -9,7 +9,7 @@ from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH, VOCABULARY_SIZE
 from sa_vae_tf.data.vocabulary import SPECIAL
 from sa_vae_tf.inference import METHODS, RefinementSettings
 from sa_vae_tf.inference.kept import Keep
-from sa_vae_tf.kernels.convolution import is_wide
+from sa_vae_tf.kernels.convolution import takes_frequencies
 from sa_vae_tf.kernels.frequencies import form
 from sa_vae_tf.training.compilation import kernels
 from sa_vae_tf.training.config import Config
@@ -130,7 +130,7 @@ def _image(config: Config) -> Forward:
     def layer(size: int, inputs: int) -> tuple[Cost, Cost]:
         """Returns the costs of the convolutions of both stacks, and of the transforms among them."""
         rows, horizontal = size // 2 + 1, product(pixels, (size // 2 + 1) * inputs, 2 * channels)
-        if kernels(config) != "hybrid" or not is_wide(size, inputs):
+        if kernels(config) != "hybrid" or not takes_frequencies(size, inputs):
             return horizontal + product(pixels, rows * size * inputs, 2 * channels), Cost()
         width, lines = config.image_width, config.batch_size * config.image_height
         products = len(form(width, size, size // 2, size // 2).of_inputs)

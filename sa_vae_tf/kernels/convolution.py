@@ -10,7 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from sa_vae_tf.kernels.bilinear import Bilinear, run
-from sa_vae_tf.kernels.frequencies import Padding, by_frequencies
+from sa_vae_tf.kernels.frequencies import Padding, by_frequencies, has_derivative
 from sa_vae_tf.kernels.products import Precision, rounded
 
 # Kernels with fewer columns or inputs are not taken by frequencies: in a row of 28 pixels one of nine columns takes 47
@@ -42,14 +42,14 @@ def convolve_alone(
 def convolve_rows(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:
     """Computes `convolve_alone` where a result may depend, by rounding, on every column of the rows that it reads."""
     rows, columns, channels, _ = kernel.shape
-    if is_wide(columns, channels):
+    if takes_frequencies(columns, channels, inputs.dtype):
         return run(inputs, kernel, by_frequencies(inputs.shape[2], rows, columns, padding))
     return convolve_alone(inputs, kernel, padding)
 
 
-def is_wide(columns: int, inputs: int) -> bool:
-    """Whether `convolve_rows` takes a kernel by frequencies."""
-    return columns >= COLUMNS and inputs >= INPUTS
+def takes_frequencies(columns: int, inputs: int, dtype: tf.DType = tf.float32) -> bool:
+    """Whether `convolve_rows` takes a kernel by frequencies: it is wide, and their derivative is one operation here."""
+    return columns >= COLUMNS and inputs >= INPUTS and has_derivative(dtype)
 
 
 def plain_convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:

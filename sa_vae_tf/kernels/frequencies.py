@@ -127,17 +127,11 @@ def _to_kernels(inputs: tf.Tensor, outputs: tf.Tensor, products: int) -> tf.Tens
     """Takes a cotangent of the results to the kernels, [rows, in, products, out]; the inputs have their zeros."""
     rows = inputs.shape[2] - outputs.shape[2] + 1
     channels, new_channels = (maps.shape[3] // products for maps in (inputs, outputs))
-    if has_derivative(inputs.dtype):
-        sizes = [1, rows, channels, products * new_channels]
-        return tf.reshape(_to_kernels_at_once(inputs, outputs, sizes), [*sizes[1:3], products, new_channels])
-    inputs, outputs = (
-        tf.reshape(maps, [-1, maps.shape[2], products, maps.shape[3] // products]) for maps in (inputs, outputs)
-    )
-    read = (inputs[:, row : row + outputs.shape[1]] for row in range(rows))
-    return tf.stack([tf.einsum("bhpi,bhpo->ipo", rows_read, outputs) for rows_read in read])
+    sizes = [1, rows, channels, products * new_channels]
+    return tf.reshape(_of_groups(inputs, outputs, sizes), [*sizes[1:3], products, new_channels])
 
 
-def _to_kernels_at_once(inputs: tf.Tensor, outputs: tf.Tensor, sizes: list[int]) -> tf.Tensor:
+def _of_groups(inputs: tf.Tensor, outputs: tf.Tensor, sizes: list[int]) -> tf.Tensor:
     return tf.raw_ops.Conv2DBackpropFilter(
         input=inputs, filter_sizes=sizes, out_backprop=outputs, strides=[1] * 4, padding="VALID"
     )
@@ -145,11 +139,11 @@ def _to_kernels_at_once(inputs: tf.Tensor, outputs: tf.Tensor, sizes: list[int])
 
 @functools.cache
 def has_derivative(dtype: tf.DType) -> bool:
-    """Whether TensorFlow takes a cotangent to the kernels of groups here; on a CPU oneDNN alone does, of float32."""
+    """Whether TensorFlow takes a cotangent to the kernels of groups here: on a CPU oneDNN alone does, of float32."""
     with tf.init_scope():
         maps = tf.zeros([1, 1, 1, 2], dtype)
         try:
-            _to_kernels_at_once(maps, maps, [1, 1, 1, 2])
+            _of_groups(maps, maps, [1, 1, 1, 2])
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False
     return True
