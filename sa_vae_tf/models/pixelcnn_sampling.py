@@ -80,11 +80,11 @@ def _sample(decoder, z, index, seed):
 
         def draw_pixel(column, pixels, nll, seen, before):
             """Draws a pixel to the right of `seen`, given what each later layer keeps of the columns before."""
-            arguments = horizontal[:, row, None, column, None] + first.horizontal(seen, True, IMAGE)
+            arguments = horizontal[:, row, None, column, None] + first.horizontal_at(seen, IMAGE)
             maps, next_before = first.output(arguments + across[0][:, :, column, None]), []
             for layer, kept, from_above in zip(others, before, across[1:], strict=True):
                 kept = tf.concat([kept, maps], 2)
-                arguments = layer.horizontal(kept, True)
+                arguments = layer.horizontal_at(kept)
                 next_before.append(kept[:, :, 1:])
                 maps += layer.output(arguments + from_above[:, :, column, None])
             log_odds = decoder.output(maps)
