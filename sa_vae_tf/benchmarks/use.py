@@ -27,11 +27,13 @@ def benchmark_sampling(config: Config, repeats: int) -> dict[str, Any]:
     index, seed = np.arange(config.batch_size), tf.constant([1, 2])
     z = draw_from_prior(index, config.latent_dim, seed) if model.method.latent else None
 
+    # The same objects in each call: for others it would be traced anew.
+    symbols, settings = Symbols(PAD, START, END, (PAD, START)), SamplingSettings(config.max_length + 1)
+
     def draw() -> Any:
         if config.data == "image":
             return sample_images(model.decoder, z, index, seed).images.numpy()
-        settings = SamplingSettings(config.max_length + 1)
-        return sample(model.decoder, z, index, Symbols(PAD, START, END, (PAD, START)), settings, seed)[0].numpy()
+        return sample(model.decoder, z, index, symbols, settings, seed)[0].numpy()
 
     return _figures(seconds(draw, repeats), config)
 

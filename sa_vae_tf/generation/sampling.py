@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.inference.draws import GENERATOR, example_numbers, gumbel_noise
+from sa_vae_tf.inference.draws import GENERATOR, example_numbers, gumbel_noise_per_example
 
 # Below this temperature the most probable word is as good as certain, and the division could overflow.
 COLDEST = 1e-6
@@ -177,7 +177,7 @@ def sample_in_graph(
         logits, state = decoder.step(words, state)
         logits = tf.cast(logits, tf.float32)
         allowed = filter_logits(logits, temperature, top_k, top_p, symbols.forbidden)
-        noise = _gumbel_per_example(index, logits.shape[-1], tf.random.fold_in(seed, position, alg=GENERATOR))
+        noise = gumbel_noise_per_example(index, logits.shape[-1:], tf.random.fold_in(seed, position, alg=GENERATOR))
         drawn = tf.argmax(allowed + noise, -1, tf.int32)
         gained = tf.gather(tf.nn.log_softmax(logits), drawn, batch_dims=1)
         words = tf.where(ended, symbols.pad, drawn)
@@ -200,12 +200,3 @@ def sample_in_graph(
         maximum_iterations=max_length,
     )
     return Generated(tokens, log_probability)
-
-
-def _gumbel_per_example(index: tf.Tensor, vocabulary: int, seed: tf.Tensor) -> tf.Tensor:
-    """Draws Gumbel noise for each example, [batch, vocabulary]."""
-    return tf.map_fn(
-        lambda number: gumbel_noise([vocabulary], tf.random.fold_in(seed, number, alg=GENERATOR)),
-        index,
-        fn_output_signature=tf.TensorSpec([vocabulary], tf.float32),
-    )

@@ -87,12 +87,7 @@ def noise_per_example(
     wide = dtype == tf.float64
     bits_dtype, digits, surplus = (tf.uint64, 52, 12) if wide else (tf.uint32, 23, 9)
 
-    def bits_of(number):
-        own = tf.random.fold_in(seed, number, alg=GENERATOR)
-        return tf.random.stateless_uniform(shape, own, minval=None, maxval=None, dtype=bits_dtype, alg=GENERATOR)
-
-    known = [None if tf.is_tensor(size) else size for size in shape]
-    bits = tf.map_fn(bits_of, index, fn_output_signature=tf.TensorSpec(known, bits_dtype))
+    bits = _bits_per_example(index, shape, seed, bits_dtype)
     whole = tf.cast(tf.bitwise.right_shift(bits, tf.constant(surplus, bits_dtype)), dtype)
     # The odd multiples of 2**-digits in (-1, 1), all exact: symmetric and never an end.
     uniform = (whole + 0.5) * 2.0 ** (1 - digits) - 1.0
@@ -111,10 +106,31 @@ def gumbel_noise(shape: Sequence[int] | tf.Tensor, seed: tf.Tensor) -> tf.Tensor
     Returns:
       float32 of this shape, between -2.9 and 16.7.
     """
-    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg=GENERATOR)
+    return _gumbel(tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg=GENERATOR))
+
+
+def gumbel_noise_per_example(index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor) -> tf.Tensor:
+    """Draws `gumbel_noise` for each example, float32 [batch, *shape], as `noise_per_example` draws normal noise."""
+    return _gumbel(_bits_per_example(example_numbers(index), shape, seed, tf.uint32))
+
+
+def _gumbel(bits: tf.Tensor) -> tf.Tensor:
     # The odd multiples of 2**-24 in (0, 1): never an end, where the noise would be infinite.
     uniform = (tf.cast(tf.bitwise.right_shift(bits, tf.constant(9, tf.uint32)), tf.float32) + 0.5) * 2.0**-23
     return -tf.math.log(-tf.math.log(uniform))
+
+
+def _bits_per_example(
+    index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor, dtype: tf.DType
+) -> tf.Tensor:
+    """Draws random bits for each example, [batch, *shape], a function of the seed and of its index alone."""
+
+    def bits_of(number):
+        own = tf.random.fold_in(seed, number, alg=GENERATOR)
+        return tf.random.stateless_uniform(shape, own, minval=None, maxval=None, dtype=dtype, alg=GENERATOR)
+
+    known = [None if tf.is_tensor(size) else size for size in shape]
+    return tf.map_fn(bits_of, index, fn_output_signature=tf.TensorSpec(known, dtype))
 
 
 def draw_per_example(like: Posterior, index: tf.Tensor, steps: int | tf.Tensor, seed: tf.Tensor) -> tuple[Draw, Draw]:
