@@ -17,6 +17,7 @@ import itertools
 import json
 import math
 import os
+import platform
 import re
 import signal
 import sys
@@ -45,6 +46,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, end_at_once)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if platform.machine() in ("x86_64", "AMD64"):
+    # Quicker products, which TensorFlow by itself leaves alone on processors without AVX512-VNNI or the like.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # TensorFlow's first notes heed no setting.
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 import tensorflow as tf  # noqa: E402
