@@ -11,6 +11,7 @@ from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.benchmarks.timing import figure
 from sa_vae_tf.training.compilation import compiles, kernels
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.step import draws, means
 
 
 def benchmark_rounding(config: Config) -> dict[str, Any]:
@@ -37,5 +38,5 @@ def benchmark_rounding(config: Config) -> dict[str, Any]:
 
 def _loss_and_gradients(config: Config) -> tuple[tf.Tensor, list[tf.Tensor]]:
     model, batch = make(config)
-    learned = tf.function(lambda: model.means(*model.draws(batch)), autograph=False, jit_compile=compiles(config))()
+    learned = tf.function(lambda: means(model, *draws(model, batch)), autograph=False, jit_compile=compiles(config))()
     return learned[0], learned[len(learned) - len(model.trainable_variables) :]

@@ -15,6 +15,7 @@ from sa_vae_tf.inference.posterior import keep_finite
 from sa_vae_tf.inference.products import LocalBound, bound_and_gradient
 from sa_vae_tf.inference.refine import Refined
 from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.step import draws
 
 
 class UnrolledInference(LocalInference):
@@ -45,7 +46,7 @@ def train_step(model: LatentVariableModel) -> Callable[[dict[str, Any]], tf.Tens
     """Returns the training step on whole batches, function (batch) -> loss, of a model with refinement steps."""
 
     def step(batch: dict[str, Any]) -> tf.Tensor:
-        rows, seeds = model.draws(batch)
+        rows, seeds = draws(model, batch)
         with tf.GradientTape() as tape:
             initial = model.initial_posterior(rows["x"], "encoder", rows["start"], training=True)
             local = UnrolledInference(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -13,20 +13,16 @@ from sa_vae_tf.inference import (
     METHODS,
     Bound,
     Draw,
-    LocalInference,
-    Objective,
     Posterior,
     RefinementSettings,
-    charged_kl,
-    draw,
     draw_per_example,
     negative_elbo,
     prior_like,
     refine,
 )
 from sa_vae_tf.training.metrics import ActiveUnits, MeanPerDimension
-from sa_vae_tf.training.parts import mean_over_parts, number_of_parts
 from sa_vae_tf.training.replicas import Replicas
+from sa_vae_tf.training.step import draws, means
 
 
 class Inferred(NamedTuple):
@@ -103,6 +99,8 @@ class LatentVariableModel(keras.Model):
         if self.method.latent:
             names += ["reconstruction", "kl", "initial_bound"]
         self.shown = {name: keras.metrics.Mean(name) for name in names}
+        # Their names in a training step.
+        self.figures = tuple(name for name in names if name != "initial_bound")
         self.gradient_norm = keras.metrics.Mean("gradient_norm")
         self.active_units = ActiveUnits(latent_dim, name="active_units")
         self.kl_per_dimension = MeanPerDimension(latent_dim, name="kl_per_dimension")
@@ -136,8 +134,8 @@ class LatentVariableModel(keras.Model):
         # What the encoder moves beside training, the averages of batch normalisation.
         moving = self.encoder.non_trainable_weights if self.encoder else []
         before = [tf.identity(variable.value) for variable in moving]
-        means = self.replicas.means(batch) if self.replicas else self.means(*self.draws(batch))
-        figures, gradients = dict(zip(self._names(), means, strict=False)), means[len(self._names()) :]
+        found = self.replicas.means(batch) if self.replicas else means(self, *draws(self, batch))
+        figures, gradients = dict(zip(self.figures, found, strict=False)), found[len(self.figures) :]
         norm = tf.linalg.global_norm(gradients)
 
         def learn():
@@ -157,116 +155,6 @@ class LatentVariableModel(keras.Model):
         self.step.assign_add(1)
         results = {name: self.shown[name].result() for name in figures}
         return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
-
-    def _names(self) -> list[str]:
-        """Returns the names of the figures of a training step."""
-        return [name for name in self.shown if name != "initial_bound"]
-
-    def draws(self, batch: dict[str, Any]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Returns rows of a batch with the noise of a training step, by name, and the seeds of its dropout.
-
-        Args:
-          batch: as for training; where `x` has some of its rows alone, `first` is the number of the first of them.
-        """
-        shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
-        start_seed, draw_seed, prepare_seed = tf.unstack(
-            tf.random.split(tf.stack([self.seed, tf.cast(self.step, tf.int32)]), 3)
-        )
-        start = tf.random.stateless_normal(tf.shape(shape), start_seed)
-        steps, final = draw(Posterior(shape, shape), self.steps, draw_seed)
-        noise = {"start": start, "steps": tf.transpose(steps.noise, [1, 0, 2]), "final": final.noise}
-        if "first" in batch:
-            count = tf.shape(batch["x"])[0]
-            # tf.slice, since XLA takes a place that it does not know for this one alone.
-            noise = {
-                name: tf.slice(t, [batch["first"], *[0] * (len(t.shape) - 1)], tf.concat([[count], tf.shape(t)[1:]], 0))
-                for name, t in noise.items()
-            }
-        rows = {"x": batch["x"], **noise}
-        return rows, {"steps": steps.seed, "final": final.seed, "prepare": prepare_seed}
-
-    def means(
-        self, rows: Mapping[str, tf.Tensor], seeds: Mapping[str, tf.Tensor], replica: int | tf.Tensor = 0
-    ) -> list[tf.Tensor]:
-        """Returns the means over rows of the figures of a step, then of the gradients to the trainable variables.
-
-        Args:
-          rows, seeds: of `draws`, or some of the rows.
-          replica: number of these rows among the parts that a batch is spread in; each has other dropout.
-        """
-        with tf.GradientTape() as tape:
-            # Of all rows at once: batch normalisation takes moments over them.
-            initial = self._start(rows) if self.method.latent else None
-        names, decoder = self._names(), self.decoder.trainable_variables
-
-        def of_part(part: Mapping[str, tf.Tensor], number: int | tf.Tensor) -> list[tf.Tensor]:
-            own = {name: seed + tf.stack([replica, number]) for name, seed in seeds.items()}
-            return self._learn(part, initial, own)
-
-        parts = {**rows, "row": tf.range(tf.shape(rows["x"])[0])}
-        if self.entries_at_once:
-            zeros = [*(tf.zeros([]) for _ in names), *(tf.zeros(v.shape) for v in decoder)]
-            zeros += [tf.zeros_like(part) for part in initial or ()]
-            means = mean_over_parts(of_part, parts, number_of_parts(rows["x"], self.entries_at_once), zeros)
-        else:
-            means = of_part(parts, 0)
-        figures, gradients = means[: len(names)], means[len(names) :]
-        by_variable = {id(variable): gradient for variable, gradient in zip(decoder, gradients, strict=False)}
-        if initial is not None and self.encoder:
-            variables = self.encoder.trainable_variables
-            back = tape.gradient(initial, variables, Posterior(*gradients[len(decoder) :]))
-            for variable, gradient in zip(variables, _dense(back, variables), strict=True):
-                # A weight may be in both models.
-                by_variable[id(variable)] = by_variable.get(id(variable), 0) + gradient
-        return [*figures, *(by_variable[id(variable)] for variable in self.trainable_variables)]
-
-    def _start(self, rows: Mapping[str, tf.Tensor]) -> Posterior:
-        """Returns the posterior that a training step begins with."""
-        return self.initial_posterior(
-            rows["x"], "encoder" if self.encoder else self.svi_init, rows["start"], training=True
-        )
-
-    def _learn(
-        self, rows: Mapping[str, tf.Tensor], starts: Posterior | None, seeds: Mapping[str, tf.Tensor]
-    ) -> list[tf.Tensor]:
-        """Returns figures of the method's objective on some rows, and the gradient of its loss.
-
-        Args:
-          rows: with `row`, their numbers among those of `starts`.
-          starts: the initial posterior, parts [rows and others, latent]; None without latent variable.
-          seeds: of the noise.
-
-        Returns:
-          The figures, the gradients to the decoder's variables, and those to the parts of `starts`.
-        """
-        step_draws = Draw(tf.transpose(rows["steps"], [1, 0, 2]), seeds["steps"])
-        final_draw = Draw(rows["final"], seeds["final"])
-        sources = [*self.decoder.trainable_variables, *(starts or ())]
-        with tf.GradientTape() as tape:
-            tape.watch(sources[len(self.decoder.trainable_variables) :])
-            initial = Posterior(*(tf.gather(part, rows["row"]) for part in starts)) if starts else None
-            bound = self.decoder_bound(self.kl_weight(self.step), training=True)
-            context = rows["x"]
-            if self.settings.product == "authors":
-                # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
-                inner = bound
-
-                def bound(posterior, x, draw):
-                    context = self.decoder.prepare(x, training=True, seed=seeds["prepare"])
-                    return inner(posterior, context, draw)
-            else:
-                context = self.decoder.prepare(rows["x"], training=True, seed=seeds["prepare"])
-            local = LocalInference(bound, context, step_draws, final_draw, self.settings, self.path_weights(self.steps))
-            objective = self.method.objective(local, initial)
-        return [*self._figures(objective).values(), *_dense(tape.gradient(objective.loss, sources), sources)]
-
-    def _figures(self, objective: Objective) -> dict[str, tf.Tensor]:
-        """Returns the means over a batch by name; the bound with KL weight one."""
-        if objective.posterior is None:
-            return {"loss": objective.loss, "nll_bound": tf.reduce_mean(objective.bound)}
-        charged = self.kl_weight(self.step) * charged_kl(objective.posterior, self.free_bits)
-        reconstruction, kl = tf.reduce_mean(objective.bound - charged), tf.reduce_mean(objective.posterior.kl())
-        return {"loss": objective.loss, "nll_bound": reconstruction + kl, "reconstruction": reconstruction, "kl": kl}
 
     def infer(
         self,
@@ -291,12 +179,12 @@ class LatentVariableModel(keras.Model):
         shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
         steps = (self.steps if self.method.refines else 0) if steps is None else steps
         # One draw more than steps: its noise is the random start.
-        draws, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.stack([seed, 0]))
+        drawn, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.stack([seed, 0]))
         if not self.method.latent:
             return Inferred(None, None, None, None, context, bound, final_draw)
         start = svi_init or ("encoder" if self.encoder else self.svi_init)
-        initial = self.initial_posterior(batch["x"], start, draws.noise[0], training=False)
-        step_draws = tf.nest.map_structure(lambda t: t[1:], draws)
+        initial = self.initial_posterior(batch["x"], start, drawn.noise[0], training=False)
+        step_draws = tf.nest.map_structure(lambda t: t[1:], drawn)
         refined = refine(bound, initial, context, step_draws, self.evaluation_settings)
         return Inferred(initial, refined.posterior, refined.path, refined.steps, context, bound, final_draw)
 
@@ -330,11 +218,3 @@ class LatentVariableModel(keras.Model):
             self.shown[name].update_state(value)
         results = {name: self.shown[name].result() for name in shown}
         return {**results, "active_units": self.active_units.result()} if self.method.latent else results
-
-
-def _dense(gradients: Sequence, sources: Sequence) -> list[tf.Tensor]:
-    """Returns gradients as tensors, zeros where there is none: a weight may be empty, or not used by a method."""
-    return [
-        tf.zeros_like(source) if gradient is None else tf.convert_to_tensor(gradient)
-        for gradient, source in zip(gradients, sources, strict=True)
-    ]

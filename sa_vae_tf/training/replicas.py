@@ -7,10 +7,13 @@ which is brought up to date before each step. What TensorFlow's strategies do he
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+
+from sa_vae_tf.training.step import draws, means
 
 if TYPE_CHECKING:
     from sa_vae_tf.training.model import LatentVariableModel
@@ -49,8 +52,8 @@ class Replicas:
         """Forgets what was compiled, for another number of refinement steps."""
         for copy in self.models[1:]:
             copy.steps = self.models[0].steps
-        self._draws = self._compiled(self.models[0].draws)
-        self._means = [self._compiled(model.means) for model in self.models]
+        self._draws = self._compiled(functools.partial(draws, self.models[0]))
+        self._means = [self._compiled(functools.partial(means, model)) for model in self.models]
         self._values = [self._compiled(model.values) for model in self.models]
 
     def _compiled(self, function: Callable) -> Callable:
@@ -58,7 +61,7 @@ class Replicas:
         return tf.function(function, autograph=False, jit_compile=True) if self.jit_compile else function
 
     def means(self, batch: Rows) -> Sequence[tf.Tensor]:
-        """Returns what `LatentVariableModel.means` does, of the whole batch.
+        """Returns what `step.means` does, of the whole batch.
 
         Args:
           batch: as for training; of several workers each has the rows that it is to compute, see `data.pipeline.Share`.
@@ -73,9 +76,9 @@ class Replicas:
             own = self._means[local](part, seeds, number)
             return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop.read_value()])
 
-        *means, stop = self._run(replica)
+        *whole, stop = self._run(replica)
         self.stopping.assign(tf.math.ceil(stop))
-        return means
+        return whole
 
     def values(self, batch: Rows) -> dict[str, tf.Tensor]:
         """Returns what `LatentVariableModel.values` does, of the whole batch."""

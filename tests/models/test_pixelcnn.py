@@ -17,6 +17,7 @@ from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, negative_el
 from sa_vae_tf.models.pixelcnn import PixelCNNDecoder
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.training.build import build_model
+from sa_vae_tf.training.step import draws, means
 from tests import images
 from tests.inference.toy import relative_error
 from tests.models import numpy_lstm
@@ -354,9 +355,9 @@ def test_a_step_that_xla_compiles_is_the_same():
     """With exact products, whose second derivatives XLA has not of all of TensorFlow's operations."""
     model = build_model(images.tiny("", "", "random"))
     x = tf.constant(images.bars(4) > 0.5, tf.uint8)
-    drawn = model.draws({"x": x, "index": tf.range(4, dtype=tf.int64)})  # XLA would draw other numbers.
+    drawn = draws(model, {"x": x, "index": tf.range(4, dtype=tf.int64)})  # XLA would draw other numbers.
     actual, expected = (
-        tf.function(lambda: model.means(*drawn), autograph=False, jit_compile=compiled)() for compiled in (True, False)
+        tf.function(lambda: means(model, *drawn), autograph=False, jit_compile=compiled)() for compiled in (True, False)
     )
     for a, e in zip(actual, expected, strict=True):
         # Two orders of summation in float32, through two refinement steps; of a bias before a batch normalisation,

@@ -14,6 +14,7 @@ from sa_vae_tf.inference import METHODS, PRODUCTS, Posterior, RefinementSettings
 from sa_vae_tf.models import LSTMEncoder, SyntheticGenerator
 from sa_vae_tf.training.build import build_model
 from sa_vae_tf.training.model import LatentVariableModel
+from sa_vae_tf.training.step import draws
 from tests import runs
 
 VOCABULARY = 9
@@ -119,7 +120,7 @@ def test_a_weight_of_both_models(at_once):
     )
     model.compile(optimizer=keras.optimizers.SGD(1.0), run_eagerly=True)
     rows = {"x": x, "index": tf.range(6, dtype=tf.int64)}
-    noise, before = model.draws(rows)[0]["final"], weight.numpy()
+    noise, before = draws(model, rows)[0]["final"], weight.numpy()
     model.train_step(rows)
     # Of mean((z w - x)^2) + (mean^2) / 2, where mean = x w, and z = mean + noise.
     mean = x * before
