@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import math
 
 import keras
 import tensorflow as tf
 
-from sa_vae_tf.data.synthetic import SEQUENCE_LENGTH
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.inference import METHODS
@@ -16,7 +14,6 @@ from sa_vae_tf.training.compilation import compiles, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.kept_steps import keep_in_memory
 from sa_vae_tf.training.model import LatentVariableModel
-from sa_vae_tf.training.parts import images_at_once, words_at_once
 from sa_vae_tf.training.replicas import Replicas
 from sa_vae_tf.training.schedules import kl_weight
 from sa_vae_tf.training.tasks import TASKS
@@ -100,16 +97,9 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
 
 
 def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
-    if config.refinement_settings().clip_scope == "batch":
-        return 0
-    if config.data == "image":
-        pixels = config.image_height * config.image_width
-        layers = len(config.sizes("pixelcnn_kernels"))
-        images = config.images_at_once or images_at_once(pixels, layers, config.pixelcnn_channels)
-        return pixels * min(images, config.batch_size)
-    if vocabulary is not None:
-        return config.words_at_once or words_at_once(len(vocabulary))
-    return 0
+    # A clip over the batch needs all of it.
+    whole = config.refinement_settings().clip_scope == "batch"
+    return 0 if whole else TASKS[config.data].entries_at_once(config, vocabulary)
 
 
 def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpec:
@@ -117,12 +107,10 @@ def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpe
 
     That is the parts of all devices that share a memory.
     """
-    if config.data == "image":
-        example, dtype = [config.image_height, config.image_width, 1], tf.uint8
-    else:
-        example, dtype = [SEQUENCE_LENGTH if vocabulary is None else config.max_length + 2], tf.int32
-    entries = _entries_at_once(config, vocabulary) or config.batch_size * math.prod(example)
+    example = TASKS[config.data].example(config)
+    size = example.shape.num_elements()
+    entries = _entries_at_once(config, vocabulary) or config.batch_size * size
     shared = config.strategy == "mirrored" and not on_gpu()
     devices = max(1, config.replicas) if shared else 1
-    examples = min(config.batch_size, devices * max(1, entries // math.prod(example)))
-    return tf.TensorSpec([examples, *example], dtype)
+    examples = min(config.batch_size, devices * max(1, entries // size))
+    return tf.TensorSpec([examples, *example.shape], example.dtype)
