@@ -89,11 +89,26 @@ def test_encoder_starts_from_the_language_model(files, data_dir, language_model,
             train(config, verbose=0)
 
 
-@pytest.mark.slow
-def test_killed_within_an_epoch_and_gone_on(launcher, files, data_dir, tmp_path):
-    config = corpora.tiny(
-        tmp_path / "whole", data_dir, files, num_epochs=3, checkpoint_steps=1, dropout=0.3, method="vae"
+# The rounding of five steps in float32; that of factors to eight bits.
+@pytest.mark.parametrize(
+    ("kernels", "tolerance"), [("hybrid", 1e-4), pytest.param("bfloat16", 1e-2, marks=pytest.mark.slow)]
+)
+def test_other_kernels_make_the_same_run(kernels, tolerance, files, data_dir, tmp_path):
+    # Of one length, since XLA compiles each.
+    [expected], [found] = (
+        runs.figures(train(corpora.tiny(tmp_path / name, data_dir, files, kernels=name, length_multiple=24), 0).path)
+        for name in ("fused", kernels)
     )
+    assert found == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "kernels"), [("vae", "fused"), ("sa_vae", "hybrid"), ("sa_vae", "bfloat16")])
+def test_killed_within_an_epoch_and_gone_on(method, kernels, launcher, files, data_dir, tmp_path):
+    config = corpora.tiny(
+        tmp_path / "whole", data_dir, files, num_epochs=3, checkpoint_steps=1, dropout=0.3, method=method,
+        kernels=kernels,
+    )  # fmt: skip
     assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
     killed = dataclasses.replace(config, run_dir=str(tmp_path / "killed"))
     process = launcher.start("bin/train.py", *runs.arguments(killed))

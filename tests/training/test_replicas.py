@@ -92,10 +92,11 @@ def test_processes_read_their_rows_of_texts(launcher, data_dir, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("compiled", [False, True])
-def test_texts_in_parts_on_two_devices(compiled, launcher, data_dir, tmp_path):
+@pytest.mark.parametrize(("compiled", "kernels"), [(False, "fused"), (True, "fused"), (False, "hybrid")])
+def test_texts_in_parts_on_two_devices(compiled, kernels, launcher, data_dir, tmp_path):
     files = corpora.write(tmp_path)
-    whole = corpora.tiny(tmp_path / "one", data_dir, files, num_epochs=2, device="cpu", jit_compile=compiled)
+    settings = {"num_epochs": 2, "device": "cpu", "jit_compile": compiled, "kernels": kernels}
+    whole = corpora.tiny(tmp_path / "one", data_dir, files, **settings)
     # Ten texts are two parts of five, each taken one text after the other.
     spread = dataclasses.replace(
         whole, run_dir=str(tmp_path / "spread"), strategy="mirrored", replicas=2, words_at_once=1
