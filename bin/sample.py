@@ -71,7 +71,7 @@ def main():
 def _draw(run: RunFolder, request: Request) -> None:
     output = Path(OUTPUT.value)
     if output.suffix != ".png":
-        raise UserError(f"--output={OUTPUT.value}: expected the name of a .png file")
+        raise UserError(f"--output={OUTPUT.value}: expected the name of a .png file, for a run on images")
     _check_output(output)
     write_atomically(output, to_png(draw_grid(run, request, progress_bar())))
     print(f"Images: {output}")

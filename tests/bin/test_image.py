@@ -194,6 +194,7 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
             assert ended.stdout.splitlines()[:2] == ["2/4 images", "4/4 images"]
         assert tf.io.decode_png(grid.read_bytes()).shape == (height, width, 1)
         grid.unlink()
-    assert_one_line(launcher.run(*command[:2]), 2, "sample.py: error: --output=: expected the name of a .png file\n")
+    line = "sample.py: error: --output=: expected the name of a .png file, for a run on images\n"
+    assert_one_line(launcher.run(*command[:2]), 2, line)
     ended = launcher.run(*command, "--temperature=2")
     assert_one_line(ended, 2, "--temperature=2.0: has a meaning for runs of --data=text alone, not --data=image")
