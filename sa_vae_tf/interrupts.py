@@ -19,14 +19,48 @@ from sa_vae_tf.messages import program
 
 # As shells count what SIGINT ended.
 INTERRUPTED = 128 + signal.SIGINT
+_ending = threading.Lock()
 
 
 def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     """Ends the process; a handler of SIGINT."""
-    with contextlib.suppress(Exception):  # The signal may have come while the stream was being written to.
-        sys.stdout.flush()
-    os.write(2, f"{program()}: interrupted\n".encode())
+    # Of two threads the first one tells; that it is the same one twice is no reason to wait for ever.
+    if _ending.acquire(timeout=1):
+        with contextlib.suppress(Exception):  # The signal may have come while the stream was being written to.
+            sys.stdout.flush()
+        os.write(2, f"{program()}: interrupted\n".encode())
     os._exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def second_ends_at_once() -> Iterator[None]:
+    """While it lasts a second SIGINT ends a program as `end_at_once` does, whatever handler there is by then.
+
+    Python runs a handler when what it has called returns, and a step that is being compiled may not for a minute.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGINT) is not end_at_once:
+        yield
+        return
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_end_at_second, args=(reading,), daemon=True).start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+
+
+def _end_at_second(reading: int) -> None:
+    """Reads the numbers of signals until there are no more."""
+    received = False
+    with os.fdopen(reading, "rb", buffering=0) as numbers:
+        while number := numbers.read(1):
+            if received and number[0] == signal.SIGINT:
+                end_at_once(signal.SIGINT, None)
+            received |= number[0] in (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager

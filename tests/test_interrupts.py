@@ -1,11 +1,16 @@
 """Where Ctrl-C raises KeyboardInterrupt and where it does not; that it ends scripts is in test_cli.py."""
 
+import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
 from sa_vae_tf import interrupts
+from tests.launcher import ROOT
 
 
 @pytest.fixture
@@ -42,3 +47,44 @@ def test_another_thread_leaves_the_signal_alone(handler):
     thread.join()
     signal.raise_signal(signal.SIGINT)
     assert handler == [signal.SIGINT]
+
+
+# The program calls what takes many minutes, in which no handler of Python's runs.
+BUSY = """
+import hashlib, signal
+from sa_vae_tf import interrupts
+signal.signal(signal.SIGINT, interrupts.end_at_once)
+with interrupts.second_ends_at_once():
+    signal.signal(signal.SIGINT, lambda *_: None)
+    print("begun", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)
+"""
+
+
+def test_a_second_one_ends_a_program_that_is_busy():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as busy:
+        assert busy.stdout.readline() == "begun\n"
+        busy.send_signal(signal.SIGINT)
+        time.sleep(0.2)
+        assert busy.poll() is None
+        busy.send_signal(signal.SIGINT)
+        assert busy.wait(10) == interrupts.INTERRUPTED
+        assert busy.stderr.read().endswith(": interrupted\n")
+
+
+def test_nothing_is_left_behind_where_no_second_one_came():
+    before = signal.signal(signal.SIGINT, interrupts.end_at_once)
+    files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+    try:
+        with interrupts.second_ends_at_once():
+            assert threading.active_count() == threads + 1
+        wakeup = signal.set_wakeup_fd(-1)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    limit = time.monotonic() + 10
+    while threading.active_count() > threads or len(os.listdir("/proc/self/fd")) > files:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    assert wakeup == -1
