@@ -32,18 +32,26 @@ def negative_elbo(
 
     Args:
       negative_log_likelihood: function (z, context, seed) -> [batch] in nats, summed over the parts of an
-        example. z is [batch, latent], or None for a language model without latent variable; seed is for dropout.
+        example, in the float type of z. z is [batch, latent], or None for a language model without latent variable;
+        seed is for dropout.
       kl_weight: scalar weight of the KL term; below one during warm-up (section 4.2).
       free_bits: nats of each dimension's KL that cost nothing; see `charged_kl`.
 
     Returns:
-      A function (posterior, context, draw) -> [batch] in nats. Posterior None gives the plain likelihood.
+      A function (posterior, context, draw) -> [batch] in nats. Posterior None gives the plain likelihood. It raises
+      ValueError where the likelihood is not as said above.
     """
 
     def bound(posterior: Posterior | None, context: Any, draw: Draw) -> tf.Tensor:
         if posterior is None:
             return negative_log_likelihood(None, context, draw.seed)
-        likelihood = negative_log_likelihood(posterior.sample(draw.noise), context, draw.seed)
+        z = posterior.sample(draw.noise)
+        likelihood = negative_log_likelihood(z, context, draw.seed)
+        if not likelihood.shape.is_compatible_with(z.shape[:1]) or likelihood.dtype != z.dtype:
+            raise ValueError(
+                f"negative_log_likelihood returned {likelihood.dtype.name} {likelihood.shape}: expected "
+                f"{z.dtype.name} [batch], a number for each example"
+            )
         # tf.cast alone takes a Python number through float32.
         weight = tf.cast(tf.convert_to_tensor(kl_weight, dtype_hint=likelihood.dtype), likelihood.dtype)
         return likelihood + weight * charged_kl(posterior, free_bits)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from sa_vae_tf.inference import products
 from sa_vae_tf.inference.clipping import clip_gradient
 from sa_vae_tf.inference.kept import Records, keeping, records
-from sa_vae_tf.inference.posterior import Posterior, keep_finite, prior_like
+from sa_vae_tf.inference.posterior import Posterior, keep_finite, zeros_like
 from sa_vae_tf.inference.settings import RefinementSettings
 
 # Of a step's number and what of the context is differentiated, the bound that the step goes down.
@@ -65,13 +65,13 @@ def descend(
     def record(size, element_shape):
         return tf.TensorArray(dtype, size, element_shape=element_shape, clear_after_read=False)
 
-    def compute(k, at, going):
-        def local():
-            return products.bound_and_gradient(step_bound(k, floats), at)
+    def local(k, at):
+        return products.bound_and_gradient(step_bound(k, floats), at)
 
+    def compute(k, at, going):
         if settings.patience is None:
-            return local()
-        return tf.cond(tf.reduce_any(going), local, lambda: (tf.zeros_like(at.mean[:, 0]), prior_like(at)))
+            return local(k, at)
+        return tf.cond(tf.reduce_any(going), lambda: local(k, at), lambda: (tf.zeros_like(at.mean[:, 0]), zeros_like(at)))
 
     def body(first, keep, empty, k, state, arrays):
         mean, log_variance, mean_velocity, log_variance_velocity, lowest, waited, taken, *lists = state
@@ -122,7 +122,7 @@ def descend(
     ]
     segments = []
     for first, end, keep in settings.segments(steps):
-        empty = records(lambda: compute(tf.constant(0), initial, nobody < 1), keep, end - first)
+        empty = records(lambda: local(tf.constant(0), initial), keep, end - first)
         # One iteration at a time: parallel ones would hold several steps' activations.
         _, state, arrays = tf.while_loop(
             lambda k, *_, end=end: k < end,

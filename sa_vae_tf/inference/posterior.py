@@ -52,9 +52,14 @@ class Posterior(NamedTuple):
         return Posterior(tf.stop_gradient(self.mean), tf.stop_gradient(self.log_variance))
 
 
+def zeros_like(parts: Posterior) -> Posterior:
+    """Returns a gradient, velocity or cotangent of zeros."""
+    return Posterior(tf.zeros_like(parts.mean), tf.zeros_like(parts.log_variance))
+
+
 def prior_like(posterior: Posterior) -> Posterior:
     """Returns the standard normal prior, N(0, I), in the shape of `posterior`."""
-    return Posterior(tf.zeros_like(posterior.mean), tf.zeros_like(posterior.log_variance))
+    return zeros_like(posterior)
 
 
 @tf.custom_gradient

@@ -33,7 +33,7 @@ def bound_and_gradient(local_bound: LocalBound, posterior: Posterior) -> tuple[t
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(posterior)
         value = local_bound(posterior)
-    return value, Posterior(*tape.gradient(value, posterior))
+    return value, Posterior(*dense_gradients(tape, value, posterior))
 
 
 def exact(

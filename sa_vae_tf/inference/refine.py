@@ -46,9 +46,11 @@ def refine(
 
     Args:
       bound: function (posterior, context, draw) -> [batch], deterministic in its arguments; an example's value
-        must depend on that example's entries alone. It must have second derivatives (cuDNN's LSTM has none).
+        must depend on that example's entries alone. What is random in it must come from its draw: a Keras layer
+        that draws by itself, such as Dropout, draws anew in the reverse pass. For the product 'exact' it must have
+        second derivatives (cuDNN's LSTM has none).
       initial: posterior parameters from which to start, parts [batch, latent], float32 or float64.
-      context: any nest of tensors, handed to `bound` as it is.
+      context: any nest of dense tensors, variables and other values, handed to `bound` as it is.
       draws: any nest of tensors with a leading axis of length K; step k hands slice k to `bound`. See
         `sa_vae_tf.inference.draw`.
       settings: rates, momentum, clips and the product; default `RefinementSettings()`.
@@ -57,8 +59,9 @@ def refine(
       A `Refined`. With K = 0 its posterior is `initial`.
 
     Raises:
-      ValueError: if `draws` holds no tensor, or with product 'authors' if `context` holds a float tensor, since
-        the authors' joint clip is over the gradients of the weights themselves.
+      ValueError: if `initial` is of another float type, if `draws` holds no tensor or tensors of other lengths, or with
+        product 'authors' if `context` holds a float tensor, since the authors' joint clip is over the gradients of the
+        weights themselves.
 
     Source: section 3, Algorithm 1 and footnote 6.
     """
@@ -67,16 +70,22 @@ def refine(
     if not flat_draws or any(leaf is None for leaf in flat_draws):
         raise ValueError(f"draws={draws}: expected tensors whose leading axis is the number of steps")
     draws = tf.nest.map_structure(tf.convert_to_tensor, draws)
-    first = tf.nest.flatten(draws)[0]
+    first, *others = tf.nest.flatten(draws)
+    for leaf in others:
+        if not leaf.shape[:1].is_compatible_with(first.shape[:1]):
+            raise ValueError(f"draws of shapes {first.shape} and {leaf.shape}: expected the number of steps first in both")
     steps = first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
     initial = Posterior(*(tf.convert_to_tensor(part) for part in initial))
+    if initial.mean.dtype not in (tf.float32, tf.float64) or initial.log_variance.dtype != initial.mean.dtype:
+        types = f"{initial.mean.dtype.name}, {initial.log_variance.dtype.name}"
+        raise ValueError(f"initial of types {types}: expected float32 or float64, the same for both parts")
     if isinstance(steps, int) and steps == 0:
         path = Posterior(*(part[None] for part in initial))
         batch = tf.shape(initial.mean)[0]
         return Refined(initial, path, tf.zeros([0, batch], initial.mean.dtype), tf.zeros([batch], tf.int32))
 
     flat_context = tf.nest.flatten(context)
-    where = [i for i, leaf in enumerate(flat_context) if tf.is_tensor(leaf) and leaf.dtype.is_floating]
+    where = [i for i, leaf in enumerate(flat_context) if tf.is_tensor(leaf) and tf.as_dtype(leaf.dtype).is_floating]
     if settings.product == "authors" and where:
         raise ValueError("product='authors' needs a context without float tensors: compute them inside the bound")
 
@@ -104,7 +113,7 @@ def refine(
 
         return (*descent.path, descent.bounds, descent.taken), reverse
 
-    mean, log_variance, bounds, taken = refined(*initial, *(flat_context[i] for i in where))
+    mean, log_variance, bounds, taken = refined(*initial, *(tf.convert_to_tensor(flat_context[i]) for i in where))
     if settings.product == "authors" or not settings.differentiates_every_step:
         bounds = tf.stop_gradient(bounds)
     return Refined(Posterior(mean[-1], log_variance[-1]), Posterior(mean, log_variance), bounds, taken)

@@ -10,7 +10,7 @@ from sa_vae_tf.inference import products
 from sa_vae_tf.inference.clipping import clip_cotangent, clip_gradient, clip_jointly
 from sa_vae_tf.inference.descent import Descent, StepBound, of_some
 from sa_vae_tf.inference.kept import Kept
-from sa_vae_tf.inference.posterior import Posterior, keep_finite_cotangent, prior_like
+from sa_vae_tf.inference.posterior import Posterior, keep_finite_cotangent, zeros_like
 from sa_vae_tf.inference.settings import RefinementSettings
 
 
@@ -63,7 +63,7 @@ def cotangents_of(
             counts = (first <= k) & (k < taken)
             velocity = of_some(counts, velocity)
             through, parts = tf.cond(
-                tf.reduce_any(counts), differentiate, lambda: (prior_like(at), [tf.zeros_like(s) for s in sources])
+                tf.reduce_any(counts), differentiate, lambda: (zeros_like(at), [tf.zeros_like(s) for s in sources])
             )
         cotangent = Posterior(mean + through.mean, log_variance + through.log_variance)
         cotangent = clip_cotangent(cotangent, _product_clip(settings), settings.clip_scope)

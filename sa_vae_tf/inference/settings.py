@@ -18,7 +18,8 @@ class RefinementSettings:
 
     Attributes:
       step_size_mean: learning rate of the mean. It multiplies the gradient of one example's bound, so a rate
-        given for the mean bound over a batch, as in the paper, is to be divided by that batch size.
+        given for the mean bound over a batch, as in the paper, is to be divided by that batch size; default the
+        paper's rate of 1 for a batch of 50.
       step_size_log_variance: learning rate of the log variance.
       momentum: share of the velocity kept from step to step, in [0, 1).
       clip_norm: largest norm of the mean part and of the log-variance part of a step's gradient; None for none.
@@ -37,8 +38,8 @@ class RefinementSettings:
         number of steps is known and `patience` is None.
     """
 
-    step_size_mean: float = 1.0
-    step_size_log_variance: float = 1.0
+    step_size_mean: float = 0.02
+    step_size_log_variance: float = 0.02
     momentum: float = 0.5
     clip_norm: float | None = None
     product_clip_norm: float | None = None
@@ -56,8 +57,8 @@ class RefinementSettings:
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1)")
         for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
-            if getattr(self, name) is not None and not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a positive number, or None")
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)}: expected a finite positive number, or None")
         for name, low in (("patience", 1), ("reverse_steps", 0)):
             if getattr(self, name) is not None and not getattr(self, name) >= low:
                 raise ValueError(f"{name}={getattr(self, name)}: expected a number of at least {low}, or None")
@@ -86,7 +87,8 @@ class RefinementSettings:
         """
         if not isinstance(steps, int) or self.product != "exact" or self.patience is not None:
             return [(0, steps, Keep.NOTHING)]
+        most = steps if self.reverse_steps is None else min(steps, self.reverse_steps)
         # Who keeps more keeps what is smaller too.
-        counts = [min(steps, max(self.keep[level:])) for level in range(len(self.keep))]
+        counts = [min(most, max(self.keep[level:])) for level in range(len(self.keep))]
         ends = [0, *(steps - count for count in counts), steps]
         return [(ends[keep], ends[keep + 1], keep) for keep in Keep if ends[keep] < ends[keep + 1]]

@@ -176,10 +176,10 @@ class LatentVariableModel(keras.Model):
         """
         bound = self.decoder_bound(1.0, training=False)
         context = self.decoder.prepare(batch["x"])
-        shape = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
+        zeros = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
         steps = (self.steps if self.method.refines else 0) if steps is None else steps
         # One draw more than steps: its noise is the random start.
-        drawn, final_draw = draw_per_example(Posterior(shape, shape), batch["index"], steps + 1, tf.stack([seed, 0]))
+        drawn, final_draw = draw_per_example(Posterior(zeros, zeros), batch["index"], steps + 1, tf.stack([seed, 0]))
         if not self.method.latent:
             return Inferred(None, None, None, None, context, bound, final_draw)
         start = svi_init or ("encoder" if self.encoder else self.svi_init)

@@ -21,12 +21,12 @@ def draws(model: LatentVariableModel, batch: dict[str, Any]) -> tuple[dict[str, 
       model: that is trained.
       batch: as for training; where `x` has some of its rows alone, `first` is the number of the first of them.
     """
-    shape = tf.zeros([tf.shape(batch["index"])[0], model.latent_dim])
+    zeros = tf.zeros([tf.shape(batch["index"])[0], model.latent_dim])
     start_seed, draw_seed, prepare_seed = tf.unstack(
         tf.random.split(tf.stack([model.seed, tf.cast(model.step, tf.int32)]), 3)
     )
-    start = tf.random.stateless_normal(tf.shape(shape), start_seed)
-    steps, final = draw(Posterior(shape, shape), model.steps, draw_seed)
+    start = tf.random.stateless_normal(tf.shape(zeros), start_seed)
+    steps, final = draw(Posterior(zeros, zeros), model.steps, draw_seed)
     noise = {"start": start, "steps": tf.transpose(steps.noise, [1, 0, 2]), "final": final.noise}
     if "first" in batch:
         count = tf.shape(batch["x"])[0]

@@ -61,6 +61,16 @@ def test_without_latent_variable():
     assert seed is drawn.seed
 
 
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(tf.float32, [2, 1]), (tf.float32, []), (tf.bfloat16, [2])], ids=["matrix", "mean", "type"]
+)
+def test_a_likelihood_that_is_not_one_of_each_example_is_refused(dtype, shape):
+    posterior = Posterior(tf.zeros([2, 3]), tf.zeros([2, 3]))
+    bound = negative_elbo(lambda z, context, seed: tf.zeros(shape, dtype))
+    with pytest.raises(ValueError, match=r"negative_log_likelihood returned .*: expected float32 \[batch\]"):
+        bound(posterior, None, Draw(posterior.mean, tf.zeros([2], tf.int32)))
+
+
 LIKE = Posterior(tf.zeros([4, 3]), tf.zeros([4, 3]))
 
 

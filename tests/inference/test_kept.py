@@ -130,5 +130,12 @@ def test_segments():
     assert RefinementSettings(keep=(0, 0, 3)).segments(4) == [(0, 1, Keep.NOTHING), (1, 4, Keep.ALL)]
     for other in ({"product": "finite_difference"}, {"patience": 3}):
         assert dataclasses.replace(settings, **other).segments(9) == [(0, 9, Keep.NOTHING)]
+    # Only what is differentiated.
+    assert dataclasses.replace(settings, reverse_steps=3).segments(9) == [
+        (0, 6, Keep.NOTHING),
+        (6, 7, Keep.MEDIUM),
+        (7, 9, Keep.ALL),
+    ]
+    assert dataclasses.replace(settings, reverse_steps=0).segments(9) == [(0, 9, Keep.NOTHING)]
     steps = tf.constant(9)
     assert settings.segments(steps) == [(0, steps, Keep.NOTHING)]

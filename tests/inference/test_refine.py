@@ -1,12 +1,13 @@
 """What the refinement computes, and what it refuses."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, refine
+from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, draw, negative_elbo, refine
 from sa_vae_tf.models.dropout import dropout
 from tests.inference import toy
 from tests.inference.toy import CLIPS, RATES, weighted_loss
@@ -90,7 +91,7 @@ def test_dropout_drops_the_same_units_in_both_passes(product, compiled):
     def step(seeds):
         initial = Posterior(tf.zeros([4, 50], tf.float64), tf.zeros([4, 50], tf.float64))
         with tf.GradientTape() as tape:
-            refined = refine(bound, initial, None, {"seed": seeds}, RefinementSettings(product=product))
+            refined = refine(bound, initial, None, {"seed": seeds}, RefinementSettings(1.0, 1.0, product=product))
             value = tf.reduce_sum(refined.posterior.mean)
         return refined.posterior.mean, tape.gradient(value, weights)
 
@@ -151,7 +152,7 @@ def test_log_variance_stays_finite_at_a_limit_and_comes_back(sign):
     initial = Posterior(tf.zeros([1, 1]), tf.zeros([1, 1]))
     with tf.GradientTape() as tape:
         tape.watch(initial)
-        refined = refine(bound, initial, None, slopes, RefinementSettings(momentum=0.0))
+        refined = refine(bound, initial, None, slopes, RefinementSettings(1.0, 1.0, momentum=0.0))
         value = tf.reduce_sum(tf.exp(refined.posterior.log_variance))
     np.testing.assert_allclose(np.squeeze(refined.path.log_variance), sign * np.array([0.0, 20.0, 20.0, 15.0]))
     np.testing.assert_array_equal(refined.bounds, np.array([[0.0], [-600.0], [100.0]]))
@@ -281,6 +282,40 @@ def test_integers_and_nests_pass_through_context_and_draws():
     assert set(seen) == {(tf.int32, tf.float32, 3, tf.TensorShape([]))}
 
 
+@pytest.mark.parametrize("kind", [tf.Variable, keras.Variable])
+def test_variables_pass_through_context(kind):
+    initial = Posterior(tf.zeros([1, 2]), tf.zeros([1, 2]))
+    scale = kind([1.0, 2.0])
+    with tf.GradientTape() as tape:
+        refined = refine(
+            lambda posterior, context, draw: tf.reduce_sum(context * posterior.mean, -1),
+            initial,
+            scale,
+            tf.zeros([1]),
+            RefinementSettings(0.5, 0.5),
+        )
+        value = tf.reduce_sum(refined.posterior.mean)
+    # That the bound reads the mean alone leaves the log variance where it was.
+    np.testing.assert_allclose(refined.posterior, [[[-0.5, -1.0]], [[0.0, 0.0]]])
+    variable = scale.value if isinstance(scale, keras.Variable) else scale
+    np.testing.assert_allclose(tape.gradient(value, variable), [-0.5, -0.5])
+
+
+def test_default_rates_lower_the_bound_of_many_pixels():
+    # With rates of one the bounds of these 784 pixels end above where they began.
+    rng = np.random.default_rng(0)
+    kernel = tf.constant(rng.normal(scale=0.3, size=[8, 784]), tf.float32)
+    pixels = tf.constant(rng.integers(0, 2, [32, 784]), tf.float32)
+
+    def likelihood(z, context, seed):
+        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=context, logits=z @ kernel), -1)
+
+    initial = Posterior(tf.zeros([32, 8]), tf.zeros([32, 8]))
+    step_draws, _ = draw(initial, 20, tf.constant([1, 2]))
+    refined = refine(negative_elbo(likelihood), initial, pixels, step_draws)
+    assert tf.reduce_all(refined.bounds[-1] < refined.bounds[0])
+
+
 # --- What it refuses.
 
 
@@ -294,10 +329,11 @@ def test_integers_and_nests_pass_through_context_and_draws():
         ({"momentum": 1.0}, r"momentum=1\.0: expected a number in \[0, 1\)"),
         ({"momentum": -0.5}, r"momentum=-0\.5: expected a number in \[0, 1\)"),
         ({"momentum": float("nan")}, r"momentum=nan: expected a number in \[0, 1\)"),
-        ({"clip_norm": 0.0}, r"clip_norm=0\.0: expected a positive number, or None"),
-        ({"clip_norm": float("nan")}, "clip_norm=nan: expected a positive number, or None"),
-        ({"product_clip_norm": -1.0}, r"product_clip_norm=-1\.0: expected a positive number, or None"),
-        ({"finite_difference_step": 0}, "finite_difference_step=0: expected a positive number, or None"),
+        ({"clip_norm": 0.0}, r"clip_norm=0\.0: expected a finite positive number, or None"),
+        ({"clip_norm": float("nan")}, "clip_norm=nan: expected a finite positive number, or None"),
+        ({"product_clip_norm": -1.0}, r"product_clip_norm=-1\.0: expected a finite positive number, or None"),
+        ({"clip_norm": float("inf")}, "clip_norm=inf: expected a finite positive number, or None"),
+        ({"finite_difference_step": 0}, "finite_difference_step=0: expected a finite positive number, or None"),
         ({"patience": 0}, "patience=0: expected a number of at least 1, or None"),
         ({"reverse_steps": -1}, "reverse_steps=-1: expected a number of at least 0, or None"),
         ({"product": "authors", "clip_scope": "batch", "patience": 2}, "product='authors' goes through every step"),
@@ -317,6 +353,21 @@ def test_no_draws_refused(draws):
     problem = toy.make(1)
     with pytest.raises(ValueError, match="expected tensors whose leading axis is the number of steps"):
         refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), draws)
+
+
+def test_draws_of_two_lengths_refused():
+    problem = toy.make(3)
+    draws = problem.step_draws._replace(seed=problem.step_draws.seed[:1])
+    with pytest.raises(ValueError, match=r"draws of shapes \(3, 6, 3\) and \(1, 2\): expected the number of steps first"):
+        refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), draws)
+
+
+@pytest.mark.parametrize("types", [(tf.float16, tf.float16), (tf.float32, tf.float64), (tf.int32, tf.int32)])
+def test_other_types_refused(types):
+    initial = Posterior(*(tf.zeros([2, 3], dtype) for dtype in types))
+    names = ", ".join(dtype.name for dtype in types)
+    with pytest.raises(ValueError, match=f"initial of types {names}: expected float32 or float64, the same for both"):
+        refine(lambda posterior, context, draw: posterior.kl(), initial, None, tf.zeros([1]))
 
 
 def test_authors_product_refuses_computed_contexts():
