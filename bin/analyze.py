@@ -10,6 +10,7 @@ from sa_vae_tf.analysis.curves import BOUND, draw_learning_curves
 from sa_vae_tf.analysis.figure1 import landscape_of
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.tasks.task import data_seed
 
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run, into which the figures are written.")
 COMPARE = flags.DEFINE_list("compare", [], "Folders of further runs to draw beside it.")
@@ -17,6 +18,7 @@ EXAMPLE = flags.DEFINE_integer("example", 0, "Test example whose bound is drawn.
 
 
 def main():
+    paths = [RUN_DIR.value, *COMPARE.value]
     folders = [RunFolder(RUN_DIR.value), *(RunFolder(path, flag=COMPARE.name) for path in COMPARE.value)]
     configs = [folder.read_config() for folder in folders]
     for folder in folders:
@@ -26,13 +28,16 @@ def main():
             raise UserError(f"--{folder.flag}={folder.path}: no epoch has a finite {BOUND} in metrics.jsonl")
     by_name = {_name(config): folder for config, folder in zip(configs, folders, strict=True)}
     if len(by_name) < len(folders):
-        by_name = {folder.path.name: folder for folder in folders}
+        names = [folder.path.name for folder in folders]
+        by_name = dict(zip(names if len({*names}) == len(names) else map(str, paths), folders, strict=True))
     output = Path(RUN_DIR.value)
-    # One landscape holds for all runs only where they share a decoder of two latent dimensions.
-    if all(config.data == "synthetic" and config.generator == "oracle" for config in configs):
-        print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
-    else:
+    # One landscape holds for all runs only where they share a decoder of two latent dimensions, and the examples.
+    if not all(config.data == "synthetic" and config.generator == "oracle" for config in configs):
         print("No landscape: it needs a fixed decoder of two latent dimensions, --data=synthetic --generator=oracle")
+    elif len({(data_seed(config), config.num_examples) for config in configs}) > 1:
+        print("No landscape: the runs have oracles or examples of their own, by --seed, --data_seed or --num_examples")
+    else:
+        print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
     draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
     print(f"TensorBoard: tensorboard --logdir {output.parent}")

@@ -66,10 +66,14 @@ def _figure2(config, runs, output):
 # What makes each: (settings, folder of run folders, output folder) -> files.
 TABLES: dict[int | None, Callable[..., Any]] = {1: _table1, 2: _method_table(2), 3: _method_table(3)}
 FIGURES: dict[int | None, Callable[..., Any]] = {1: _figure1, 2: _figure2}
+# Flags here that have a meaning for some of them alone.
+OF_TABLES = (SEEDS,)
+OF_METHOD_TABLES = (ROWS, IW_SAMPLES)
 
 
 def main():
     make = _chosen()
+    _check_meaning()
     config = settings.from_flags()
     runs, output = _writable(RUNS), _writable(OUTPUT)
     if config.strategy == "multi_worker":
@@ -85,6 +89,13 @@ def _chosen():
     given = "".join(f"--{flag.name}={flag.value} " for flag, _ in kinds).strip() or "no --table, no --figure"
     known = [f"--table={number}" for number in TABLES] + [f"--figure={number}" for number in FIGURES]
     raise UserError(f"{given}: expected one of {', '.join(known)}")
+
+
+def _check_meaning():
+    which = f"--table={TABLE.value}" if FIGURE.value is None else f"--figure={FIGURE.value}"
+    for flag in (*(OF_TABLES if FIGURE.value else ()), *(OF_METHOD_TABLES if TABLE.value not in (2, 3) else ())):
+        if flag.present:
+            raise UserError(f"--{flag.name}={flag.value}: has no meaning for {which}; expected it left out")
 
 
 def _writable(flag):

@@ -44,12 +44,16 @@ flags.DEFINE_float("top_p", None, "Draw among the most probable words that toget
 flags.DEFINE_integer("beam", None, "Beam search that keeps this many beginnings, in place of draws.", lower_bound=1)
 flags.DEFINE_bool("no_unk", False, "Never write the unknown word.")
 flags.DEFINE_integer(
-    "max_length", None, "Words of a text, its end included, at most; default: the run's --max_length.", lower_bound=1
+    "max_length",
+    None,
+    "Words of a text, its end included, at most; default: one more than the run's --max_length, which counts no end.",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
     "batch_size",
     None,
-    "Texts written or images drawn at once, which do not depend on it; default: 50 or 16.",
+    "Texts written or images drawn at once, which do not depend on it but in a run that clips over a batch; default: "
+    "50 or 16.",
     lower_bound=1,
 )
 flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound=2**31 - 1)

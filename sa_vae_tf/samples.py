@@ -45,7 +45,7 @@ class Request:
       temperature, top_k, top_p: of draws of words; see `SamplingSettings`. The temperature is 1 for 'prior', else 0.
       beam: number of beginnings kept by beam search, in place of draws.
       no_unk: never write the unknown word.
-      max_length: largest number of words, the end included; as of the run's training text.
+      max_length: largest number of words, the end included; that of the longest text the run may have been trained on.
       batch_size: texts written or images drawn at once.
       seed: of all noise; a text depends on it and on its place among the texts alone.
       svi_steps: refinement steps of the posterior; as in training.
@@ -157,7 +157,7 @@ def samples(run: RunFolder, request: Request) -> Iterator[dict[str, Any]]:
         copies = request.num_samples or 1
         origins = _from_lines(request, model, vocabulary, lines)
     generator = TextGenerator(
-        model.decoder, vocabulary, request.sampling_settings(config.max_length), request.beam or 0, request.no_unk
+        model.decoder, vocabulary, request.sampling_settings(config.max_length + 1), request.beam or 0, request.no_unk
     )
     total, size = copies * len(origins.described), request.batch_size or BATCH_SIZE
     for first in range(0, total, size):

@@ -90,7 +90,8 @@ def test_reconstructions(run, ask, files):
     bound = evaluate(run, "test", iw_samples=0, gap_steps=0)["nll_bound"]
     assert np.mean([line["nll_bound"] for line in lines]) == pytest.approx(bound, rel=1e-5)
     for index, line in enumerate(lines[:2]):
-        expected = log_probability(run, line["text"], posterior_mean(run, line["input"], index), 14)
+        # By default as many words as the run's texts have at most, 14, and their end.
+        expected = log_probability(run, line["text"], posterior_mean(run, line["input"], index), 15)
         assert line["log_probability"] == pytest.approx(expected, rel=1e-4)
     assert alike(ask(mode="reconstruct", input=files["test_file"], batch_size=7), lines)
 
@@ -142,7 +143,7 @@ def test_a_language_model(language_model, files):
     lines = list(samples(language_model, Request("prior", num_samples=20)))
     assert len({line["text"] for line in lines}) > 10
     for line in lines[:3]:
-        expected = log_probability(language_model, line["text"], None, 14)
+        expected = log_probability(language_model, line["text"], None, 15)
         assert line["log_probability"] == pytest.approx(expected, rel=1e-4)
     assert len(list(samples(language_model, Request("prior", beam=4)))) == 1  # All would be alike.
     for request, message in (

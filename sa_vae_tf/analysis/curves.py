@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sa_vae_tf.analysis.figures import INK, as_label, colours_of, new_figure, save
+from sa_vae_tf.analysis.figures import as_label, colours_of, new_figure, save
 
 BOUND = "val_nll_bound"
 INITIAL_BOUND = "val_initial_bound"
@@ -18,7 +18,7 @@ KL_WEIGHT = "kl_weight"
 
 
 def draw_learning_curves(
-    runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path, title: str = ""
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], path: str | Path
 ) -> dict[str, dict[str, np.ndarray]]:
     """Draws the validation bound against the epoch, one line for each run, and writes it as PNG and JSON.
 
@@ -31,7 +31,6 @@ def draw_learning_curves(
         `val_initial_bound`, both in nats per example, and `kl_weight`, which tells of a KL warm-up. What is absent,
         null or not finite leaves a gap.
       path: of the PNG; the numbers go to the same path with the suffix .json.
-      title: of the figure; none if empty.
 
     Returns:
       What was drawn: for each run by name `epoch`, `val_nll_bound` and, where present, `val_initial_bound`, each
@@ -60,8 +59,6 @@ def draw_learning_curves(
     axes.set_xticks(_ticks(np.concatenate([curve["epoch"] for curve in curves.values()])))
     axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
     axes.set_axisbelow(True)
-    if title:
-        axes.set_title(title, fontsize=10, color=INK, loc="left")
     figure.legend(
         loc="outside lower center",
         ncols=2,

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
-from multiprocessing.pool import Pool
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from sa_vae_tf import interrupts
-from sa_vae_tf.errors import Interrupted, UserError
+from sa_vae_tf.errors import Interrupted, UserError, WorkerLost
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train
+
+Result = TypeVar("Result")
+# Of an evaluation that is kept, by which name it tells what was asked for.
+ASKED = "asked"
 
 
 def check_runs(configs: Iterable[Config]) -> None:
@@ -48,19 +55,25 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
 
     Args:
       config: settings; `run_dir` names the folder.
-      name: of the JSON file in the folder that keeps the evaluation.
+      name: of the JSON file in the folder that keeps the evaluation, and for which length of training it was made.
       **options: of `evaluate`.
+
+    Raises:
+      WorkerLost: if the process that trains and evaluates is ended.
     """
     run = RunFolder(config.run_dir)
     path = run.path / name
-    if path.exists():
-        there = run.read_config()
-        same = ("num_epochs", "max_steps", "test_file")
-        if not there.differing(config) and all(getattr(there, name) == getattr(config, name) for name in same):
-            return read_results(path)
+    if path.exists() and not run.differing(config):
+        found = read_results(path)
+        if found.pop(ASKED, None) == _asked(config):
+            return found
     # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
-    with _one_process() as pool, interrupts.raised():
-        return pool.apply(_train_and_evaluate, (config, name, options))
+    return in_process(_train_and_evaluate, config, name, options)
+
+
+def _asked(config: Config) -> dict[str, Any]:
+    """Returns what may change without making it another run, and changes its evaluation."""
+    return {name: getattr(config, name) for name in ("num_epochs", "max_steps", "test_file")}
 
 
 def read_results(path: Path) -> dict[str, Any]:
@@ -78,13 +91,40 @@ def read_results(path: Path) -> dict[str, Any]:
     return results
 
 
-def _one_process() -> Pool:
-    """Returns a process that leaves Ctrl-C to this one, which then ends it."""
+def in_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    """Returns what a function returns in a process of its own, which leaves Ctrl-C to this one and ends with it.
+
+    Raises:
+      WorkerLost: if that process is ended.
+    """
+    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent)
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        return multiprocessing.get_context("spawn").Pool(1)
+        future = executor.submit(function, *arguments)
     finally:
         signal.signal(signal.SIGINT, handler)
+    try:
+        with interrupts.raised():
+            return future.result()
+    except BrokenProcessPool:
+        raise WorkerLost(
+            "the process that trains and evaluates was ended, perhaps since memory was short: the same command goes on"
+        ) from None
+    finally:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        executor.shutdown()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_after_it() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end_after_it, daemon=True).start()
 
 
 def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +134,7 @@ def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> d
     except Interrupted as interrupted:
         sys.exit(interrupted.status)
     results = evaluate(run, **options)
-    run.write_results(name, results)
+    run.write_results(name, {**results, ASKED: _asked(config)})
     return results
 
 

@@ -42,25 +42,27 @@ def product(rows: float, inputs: float, outputs: float) -> Cost:
 
 
 class Forward(NamedTuple):
-    """One pass forward through each part of a model.
+    """One pass forward through each part of a model; small products, such as the maps from z of text, are left out.
 
     Attributes:
       encoder: from an example to its posterior.
       once: what of the likelihood does not depend on z, computed once in a step.
       local: what does, computed in every refinement step.
       transforms: of `local`, what a pass back to the weights finds computed where it has maps in common with another.
+      learned: whether the likelihood has weights to learn.
     """
 
     encoder: Cost
     once: Cost
     local: Cost
     transforms: Cost = Cost()
+    learned: bool = True
 
 
 # The reverse of a product is one product for each of its factors that needs a derivative. A refinement step goes
 # forward, and back to z alone; its reverse is the reverse of both, after both again where nothing of them was kept, and
 # after the first where some results were. That recurrences are run again where only the small ones were, and scores
-# twice where nothing was, is not counted.
+# twice where nothing was, is not counted. Of the reverse two are back to the weights.
 LEARNED, REFINEMENT = 3, 2
 REVERSE = {Keep.NOTHING: 6, Keep.SMALL: 5, Keep.MEDIUM: 5, Keep.ALL: 4}
 # Of two passes back to the weights one finds the maps of what was kept not transformed.
@@ -76,19 +78,30 @@ def step_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[
       settings: of the refinement, with the numbers of steps that are kept.
     """
     method, forward = METHODS[config.method], FORWARD[config.data](config)
-    reverse = Cost()
+    reverse, unlearned = Cost(), 0 if forward.learned else 1
     if config.method == "sa_vae":
         first = 0 if config.reverse_steps < 0 else max(0, steps - config.reverse_steps)
         for start, end, keep in settings.segments(steps):
             taken = max(0, end - max(start, first))
-            reverse += forward.local.times(REVERSE[keep] * taken) + forward.transforms.times(-SHARED[keep] * taken)
+            reverse += forward.local.times((REVERSE[keep] - 2 * unlearned) * taken) + forward.transforms.times(
+                -SHARED[keep] * taken
+            )
     own_bound = forward.local.times(REFINEMENT if config.method == "vae_svi" else 0)
+    last_bound = forward.once.times(LEARNED - 2 * unlearned) + forward.local.times(LEARNED - unlearned)
     return {
         "encoder": forward.encoder.times(LEARNED if method.encoder else 0),
         "refinement": forward.local.times(REFINEMENT * steps),
         "reverse": reverse,
-        "bound": (forward.once + forward.local).times(LEARNED) + forward.transforms.times(-1) + own_bound,
+        "bound": last_bound + forward.transforms.times(-1) + own_bound,
     }
+
+
+def parts_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[str, Cost]:
+    """Returns the cost of the parts as `step_cost`, where each computes what does not depend on z for itself."""
+    forward, cost = FORWARD[config.data](config), step_cost(config, steps, settings)
+    cost["refinement"] += forward.once
+    cost["reverse"] += forward.once.times(LEARNED - 1 if forward.learned else 0)
+    return cost
 
 
 def _lstm(rows: int, inputs: int, units: int) -> tuple[Cost, Cost]:
@@ -101,17 +114,20 @@ def _text(config: Config) -> Forward:
     words, recurrence = _lstm(rows, config.embedding_dim, config.units)
     above = sum(_lstm(rows, config.units, config.units), Cost()).times(config.layers - 1)
     scores = product(rows, config.units, config.vocab_size + len(SPECIAL))
-    return Forward(words + recurrence + above, words, recurrence + above + scores)
+    # The encoder reads a symbol more than are predicted.
+    encoder = (words + recurrence + above).times((config.max_length + 2) / (config.max_length + 1))
+    return Forward(encoder, words, recurrence + above + scores)
 
 
 def _synthetic(config: Config) -> Forward:
     rows = config.batch_size * SEQUENCE_LENGTH
     words, recurrence = _lstm(rows, config.embedding_dim, config.units)
     scores = product(rows, config.units, VOCABULARY_SIZE)
-    # z enters at the output alone: a shift of the scores, and a normaliser that reads all exponentials.
+    # z enters at the output alone: a shift of the scores, and a normaliser, whose bytes are those it reads.
     normaliser = Cost(2.0 * rows * VOCABULARY_SIZE, 1.0 * FLOAT32 * rows * VOCABULARY_SIZE)
     local = product(config.batch_size, config.latent_dim, VOCABULARY_SIZE) + normaliser
-    return Forward(words + recurrence, words + recurrence + scores, local)
+    learned = config.generator == "learned"
+    return Forward(words + recurrence, words + recurrence + scores, local, learned=learned)
 
 
 def _image(config: Config) -> Forward:

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from sa_vae_tf.benchmarks import unrolled
-from sa_vae_tf.benchmarks.cost import Cost, step_cost
+from sa_vae_tf.benchmarks.cost import Cost, parts_cost, step_cost
 from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.benchmarks.timing import figure, matrix_product_rate, memory_rate, peak_memory, seconds
 from sa_vae_tf.inference import Posterior, draw, refine
@@ -87,7 +87,7 @@ def benchmark_parts(config: Config, repeats: int) -> list[dict[str, Any]]:
     times = {name: _time(part, config, repeats) for name, part in _parts(model, batch).items()}
     # What is differentiated is computed first.
     times["reverse"] -= times["refinement"]
-    peak, memory, cost = matrix_product_rate(), memory_rate(), step_cost(config, model.steps, model.settings)
+    peak, memory, cost = matrix_product_rate(), memory_rate(), parts_cost(config, model.steps, model.settings)
     return [
         {
             "part": name,

@@ -55,7 +55,7 @@ def benchmark_evaluation(config: Config, repeats: int, iw_samples: int) -> dict[
         return (
             bound
             + importance_weighted_nll(
-                lambda z, context, seed: model.decoder.negative_log_likelihood(z, context, seed=seed),
+                model.decoder.negative_log_likelihood,
                 inferred.refined,
                 inferred.context,
                 batch["index"],

@@ -44,22 +44,30 @@ def evaluate(
       iw_samples: samples of the importance-weighted NLL for each example; 0 leaves it out.
       gap_steps: steps of the long refinement for the amortization gap; 0 leaves it out.
       max_examples: examples evaluated; 0 for all.
-      seed: of all noise; an example's figures depend on it and on the example alone.
+      seed: of all noise; an example's figures depend on it and on the example alone, unless the refinement clips over
+        a batch, then on the --eval_batch_size of the run too.
       test_file: text or images to evaluate in place of the run's test split.
       device: to use in place of the run's own; see `load_best`.
 
     Returns:
-      Figures by name, averages over examples in nats. Those that do not apply to the method are None.
+      Figures by name, averages over examples in nats. Those that do not apply to the method are None or not there.
 
     Raises:
-      UserError: if the run cannot be read, or has no encoder and svi_init asks for one.
+      UserError: if the run cannot be read, or what is asked for has no meaning for it.
     """
     config, model, _, vocabulary_file = load_best(run, device)
     task = TASKS[config.data]
     method = METHODS[config.method]
+    for name, value in (("svi_steps", svi_steps), ("svi_init", svi_init)):
+        if value is not None and not method.latent:
+            raise UserError(
+                f"--{name}={value}: --method={config.method} has no latent variable whose posterior to refine"
+            )
     if svi_init == "encoder" and not method.encoder:
         raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
     if test_file:
+        if split not in ("", "test"):
+            raise UserError(f"--test_file={test_file}: is the test split; expected no --split={split} beside it")
         config = dataclasses.replace(config, test_file=test_file)
     split = split or evaluated_split(config)
     corpus = task.data(config, (split,), vocabulary_file)
@@ -80,7 +88,7 @@ def evaluate(
         figures["kl"], figures["svi_steps_taken"] = inferred.refined.kl(), inferred.steps
         if iw_samples:
             figures["nll_iw"], figures["effective_samples"] = importance_weighted_nll(
-                lambda z, context, seed: model.decoder.negative_log_likelihood(z, context, seed=seed),
+                model.decoder.negative_log_likelihood,
                 inferred.refined,
                 inferred.context,
                 batch["index"],
@@ -103,19 +111,19 @@ def evaluate(
     average = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items()}
     results: dict[str, Any] = {
         "nll_bound": average["nll_bound"],
-        "reconstruction": average["nll_bound"] - average.get("kl", 0.0),
-        "kl": average.get("kl", 0.0),
+        "reconstruction": average["nll_bound"] - average["kl"] if method.latent else None,
+        "kl": average.get("kl"),
         "nll_iw": average.get("nll_iw", None if method.latent else average["nll_bound"]),
-        "iw_samples": iw_samples,
-        "mutual_information": 0.0,
-        "active_units": 0,
+        "iw_samples": iw_samples if method.latent else None,
+        "mutual_information": None,
+        "active_units": None,
         "amortization_gap": average.get("amortization_gap"),
         "examples": len(columns["nll_bound"]),
         "svi_steps": (model.steps if method.refines else 0) if svi_steps is None else svi_steps,
-        "svi_init": svi_init or ("encoder" if method.encoder else config.svi_init),
+        "svi_init": (svi_init or ("encoder" if method.encoder else config.svi_init)) if method.latent else None,
         "initial_bound": average.get("initial_bound"),
         "effective_samples": average.get("effective_samples"),
-        "mutual_information_in_batch": 0.0,
+        "mutual_information_in_batch": None,
         "split": split,
         "test_file": test_file or None,
         "method": config.method,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
 from sa_vae_tf.evaluation import importance_weighted_nll
@@ -26,12 +24,13 @@ def score(
     if inferred.refined is None:
         return {"nll_bound": bound}
     kl = inferred.refined.kl()
-
-    def likelihood(z: tf.Tensor, context: Any, seed: tf.Tensor) -> tf.Tensor:
-        return model.decoder.negative_log_likelihood(z, context, seed=seed)
-
     weighted = importance_weighted_nll(
-        likelihood, inferred.refined, inferred.context, index, iw_samples, tf.stack([seed, 1])
+        model.decoder.negative_log_likelihood,
+        inferred.refined,
+        inferred.context,
+        index,
+        iw_samples,
+        tf.stack([seed, 1]),
     )
     figures = {"nll_bound": bound, "reconstruction": bound - kl, "kl": kl}
     for name, value in (("nll_iw", weighted.nll), ("effective_samples", weighted.effective_samples)):

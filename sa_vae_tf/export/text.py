@@ -72,7 +72,7 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
     assert vocabulary is not None
     vocabulary.write(folder / VOCABULARY_FILE)
     words = GraphVocabulary(folder / VOCABULARY_FILE, vocabulary)
-    steps, length = tf.constant(model.steps if model.method.refines else 0), tf.constant(config.max_length)
+    steps, length = tf.constant(model.steps if model.method.refines else 0), tf.constant(config.max_length + 1)
     none, one, no_index, cold, warm = map(tf.constant, (0, 1, np.zeros(0, np.int64), 0.0, 1.0))
 
     def infer(sentences, svi_steps, seed, index) -> Inference:

@@ -71,7 +71,8 @@ def descend(
     def compute(k, at, going):
         if settings.patience is None:
             return local(k, at)
-        return tf.cond(tf.reduce_any(going), lambda: local(k, at), lambda: (tf.zeros_like(at.mean[:, 0]), zeros_like(at)))
+        nothing = tf.zeros_like(at.mean[:, 0]), zeros_like(at)
+        return tf.cond(tf.reduce_any(going), lambda: local(k, at), lambda: nothing)
 
     def body(first, keep, empty, k, state, arrays):
         mean, log_variance, mean_velocity, log_variance_velocity, lowest, waited, taken, *lists = state

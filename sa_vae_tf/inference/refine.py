@@ -73,7 +73,7 @@ def refine(
     first, *others = tf.nest.flatten(draws)
     for leaf in others:
         if not leaf.shape[:1].is_compatible_with(first.shape[:1]):
-            raise ValueError(f"draws of shapes {first.shape} and {leaf.shape}: expected the number of steps first in both")
+            raise ValueError(f"draws of shapes {first.shape}, {leaf.shape}: expected the number of steps first in each")
     steps = first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
     initial = Posterior(*(tf.convert_to_tensor(part) for part in initial))
     if initial.mean.dtype not in (tf.float32, tf.float64) or initial.log_variance.dtype != initial.mean.dtype:

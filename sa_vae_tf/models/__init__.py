@@ -2,11 +2,11 @@
 
 An encoder maps examples to a `Posterior`. A decoder keeps this contract, which is all that inference asks of it:
 
-- `prepare(x, training=False, seed=None)` returns the context: a nest of tensors with all of the computation on examples `x`
-  that does not depend on the latent variable, so that the refinement does it once for all of its steps;
-- `negative_log_likelihood(z, context, training=False, seed=None)` returns -log p(x | z) in nats, [batch], for z of shape
-  [batch, latent], or without latent variable for z None. It has second derivatives. Those of the decoders here, but for
-  their plain kernels, are of calls straight from the bound: not of one inside another `tf.function`, `tf.map_fn` or loop.
+- `prepare(x, training=False, seed=None)` returns the context: a nest of tensors with all of the computation on
+  examples `x` that does not depend on the latent variable, so that the refinement does it once for all of its steps;
+- `negative_log_likelihood(z, context, training=False, seed=None)` returns -log p(x | z) in nats, [batch], for z of
+  shape [batch, latent], or without latent variable for z None. It has second derivatives: with plain kernels anywhere,
+  with the others where the bound calls it itself, not in a `tf.function`, `tf.map_fn` or loop of its own.
 
 A decoder of text also writes word by word:
 

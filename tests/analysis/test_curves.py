@@ -92,7 +92,7 @@ def test_what_needs_a_word_has_one(tmp_path, drawn):
 
 
 def test_one_epoch_of_one_run(tmp_path):
-    curves.draw_learning_curves({"run": epochs([3.0])}, tmp_path / "curves.png", "A title")
+    curves.draw_learning_curves({"run": epochs([3.0])}, tmp_path / "curves.png")
 
 
 def test_colours_are_those_of_the_methods():

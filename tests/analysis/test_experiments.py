@@ -1,9 +1,15 @@
-"""Results that an earlier command left."""
+"""Results that an earlier command left, and the process that makes them."""
+
+import dataclasses
+import signal
 
 import pytest
 
-from sa_vae_tf.analysis.experiments import read_results
-from sa_vae_tf.errors import UserError
+from sa_vae_tf.analysis import experiments
+from sa_vae_tf.analysis.experiments import evaluated, in_process, read_results
+from sa_vae_tf.errors import UserError, WorkerLost
+from sa_vae_tf.training.run_folder import RunFolder
+from tests import runs
 
 
 def test_results(tmp_path):
@@ -18,3 +24,40 @@ def test_damaged_results(content, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"^{path}: damaged; expected the results of an evaluation"):
         read_results(path)
+
+
+def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatch):
+    config = runs.tiny(tmp_path / "run", "")
+
+    def in_this_process(function, *arguments):
+        made.append(arguments[0].num_epochs)
+        return function(*arguments)
+
+    def train(config):
+        run = RunFolder(config.run_dir)
+        run.open_for_training(config)
+        run.close()
+        run.append_metrics({"epoch": config.num_epochs, "step": 3 * config.num_epochs})
+        if config.num_epochs == 4:
+            raise MemoryError
+        return run
+
+    made = []
+    monkeypatch.setattr(experiments, "in_process", in_this_process)
+    monkeypatch.setattr(experiments, "train", train)
+    monkeypatch.setattr(experiments, "evaluate", lambda run: {"nll_bound": float(run.epochs())})
+    for epochs in (2, 2, 3, 3):
+        asked = dataclasses.replace(config, num_epochs=epochs)
+        assert evaluated(asked, "table.json") == {"nll_bound": epochs}
+    assert made == [2, 3]
+    # A training that was begun, and ended before its evaluation, has none.
+    asked = dataclasses.replace(config, num_epochs=4)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            evaluated(asked, "table.json")
+    assert made == [2, 3, 4, 4]
+
+
+def test_a_process_that_is_killed():
+    with pytest.raises(WorkerLost, match="the process that trains and evaluates was ended"):
+        in_process(signal.raise_signal, signal.SIGKILL)

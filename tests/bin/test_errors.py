@@ -66,6 +66,16 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         ("reproduce", [], ["error: no --table, no --figure: expected one of --table=1, --table=2, --table=3, --fig"]),
         ("reproduce", ["--table=9"], ["error: --table=9: expected one of --table=1, --table=2, --table=3, --figure=1"]),
         ("reproduce", ["--figure=0"], ["error: --figure=0: expected one of "]),
+        (
+            "reproduce",
+            ["--table=1", "--rows=VAE"],
+            ["error: --rows=['VAE']: has no meaning for --table=1; expected it le"],
+        ),
+        (
+            "reproduce",
+            ["--figure=2", "--seeds=2"],
+            ["error: --seeds=2: has no meaning for --figure=2; expected it left"],
+        ),
         ("reproduce", ["--table=1", "--figure=1"], ["error: --table=1 --figure=1: expected one of "]),
         (
             "reproduce",
@@ -136,7 +146,7 @@ def test_what_is_wrong_with_a_run_to_compare_names_the_flag(launcher, run_dir, t
     assert_one_line(ended, 2, f"--compare={tmp_path}: no run there (no flags.txt)")
 
 
-@pytest.mark.parametrize("what", ["--table=1", "--figure=1"])
+@pytest.mark.parametrize("what", [["--table=1", "--seeds=1"], ["--figure=1"]])
 def test_runs_with_other_settings_are_refused_before_any_training(what, launcher, data_dir, tmp_path):
     # The last of the runs that both of them need.
     folder = tmp_path / "table1" / "oracle-sa_vae-final-1"
@@ -150,7 +160,7 @@ def test_runs_with_other_settings_are_refused_before_any_training(what, launcher
     ):
         here = dataclasses.replace(config, run_dir="", **changes)
         arguments = [*runs.arguments(here), f"--runs={tmp_path}", f"--output_dir={tmp_path / 'output'}"]
-        ended = launcher.run("bin/reproduce.py", what, "--seeds=1", *arguments)
+        ended = launcher.run("bin/reproduce.py", *what, *arguments)
         assert_one_line(
             ended, 2, f"--runs: {folder} holds a run with other settings ({difference}): choose another --runs"
         )

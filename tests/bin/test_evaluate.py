@@ -78,6 +78,12 @@ def test_another_start_number_of_steps_and_of_examples(evaluate):
     assert results["amortization_gap"] is None
 
 
+def test_what_has_no_meaning(launcher, run_dir, tmp_path):
+    ended = launcher.run("bin/evaluate.py", f"--run_dir={run_dir}", "--split=train", "--test_file=some.txt")
+    expected = "evaluate.py: error: --test_file=some.txt: is the test split; expected no --split=train beside it\n"
+    assert (ended.status, ended.stderr) == (2, expected)
+
+
 def test_tensorboard_shows_the_run(run_dir):
     lines = runs.figures(run_dir)
     train, validation = (runs.events(Path(run_dir, part)) for part in ("train", "validation"))
@@ -106,6 +112,15 @@ def test_figures(launcher, run_dir, tmp_path):
         curves = json.load(file)
     assert set(curves) == {"sa_vae", "copy"}  # By folder, where the method is the same.
     assert curves["copy"]["val_nll_bound"] == [line["val_nll_bound"] for line in runs.figures(run_dir)]
+    # A run of the same name and method, on other examples.
+    shutil.copytree(run_dir, tmp_path / "other" / "sa_vae")
+    flags = tmp_path / "other" / "sa_vae" / "flags.txt"
+    flags.write_text(flags.read_text().replace("--data_seed=0", "--data_seed=7"))
+    ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", f"--compare={flags.parent}")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert "No landscape: the runs have oracles or examples of their own, by --seed, --data_seed or" in ended.stdout
+    with open(f"{run_dir}/curves.json", encoding="utf-8") as file:
+        assert set(json.load(file)) == {run_dir, str(flags.parent)}
     before = {path: path.stat().st_mtime_ns for path in Path(run_dir).iterdir()}
     ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", "--example=50")
     assert (ended.status, ended.stderr) == (2, "analyze.py: error: --example=50: expected a number from 0 to 49\n")

@@ -21,35 +21,30 @@ def off_posterior(x):
     return Posterior(mean + 0.2, log_variance + 0.4)
 
 
-def estimate(x, posterior, samples, at_once=1, index=None, seed=SEED):
+def estimate(x, posterior, samples, index=None):
     index = indices(len(x)) if index is None else index
-    context = tf.repeat(x, at_once, axis=0)
-    return importance_weighted_nll(
-        model.negative_log_likelihood, posterior, context, index, samples, seed, samples_per_call=at_once
-    )
+    return importance_weighted_nll(model.negative_log_likelihood, posterior, x, index, samples, SEED)
 
 
-@pytest.mark.parametrize(("samples", "at_once"), [(1, 1), (6, 1), (6, 3), (7, 3), (2, 5)])
-def test_exact_posterior_gives_the_likelihood_whatever_the_samples(samples, at_once):
+@pytest.mark.parametrize("samples", [1, 6])
+def test_exact_posterior_gives_the_likelihood_whatever_the_samples(samples):
     x = model.examples(10)
-    result = estimate(x, model.exact_posterior(x), samples, at_once)
+    result = estimate(x, model.exact_posterior(x), samples)
     # Every weight is p(x); float64.
     np.testing.assert_allclose(result.nll, model.exact_nll(x), rtol=1e-12)
     np.testing.assert_allclose(result.effective_samples, samples, rtol=1e-12)
 
 
-@pytest.mark.parametrize(("samples", "at_once"), [(5, 1), (12, 4), (10, 4)])
-def test_against_numpy(samples, at_once):
-    x = model.examples(6)
+def test_against_numpy():
+    x, samples = model.examples(6), 10
     posterior = off_posterior(x)
-    result = estimate(x, posterior, samples, at_once)
-    calls = -(-samples // at_once)
+    result = estimate(x, posterior, samples)
     noise_seed = tf.random.split(SEED, 2, alg="philox")[0]
     noise = [
-        noise_per_example(indices(6), [at_once, 3], tf.random.fold_in(noise_seed, call, alg="philox"), tf.float64)
-        for call in range(calls)
+        noise_per_example(indices(6), [3], tf.random.fold_in(noise_seed, number, alg="philox"), tf.float64)
+        for number in range(samples)
     ]
-    noise = np.concatenate(noise, 1)[:, :samples]
+    noise = np.stack(noise, 1)
     mean, log_variance = (part.numpy()[:, None] for part in posterior)
     z = mean + np.exp(0.5 * log_variance) * noise
 
@@ -73,7 +68,7 @@ def test_from_the_bound_down_to_the_likelihood_as_samples_grow():
     bound = negative_elbo(model.negative_log_likelihood)(posterior, x, Draw(noise, SEED)).numpy()
     means, errors = [], []
     for samples in (1, 4, 16):
-        values = tf.function(estimate)(x, posterior, samples, samples).nll.numpy()
+        values = tf.function(estimate)(x, posterior, samples).nll.numpy()
         means.append(values.mean())
         errors.append(values.std() / np.sqrt(len(values)))
     # One sample estimates the bound; each mean is that of 400 values.
@@ -87,9 +82,9 @@ def test_from_the_bound_down_to_the_likelihood_as_samples_grow():
 
 def test_an_examples_estimate_does_not_depend_on_its_batch():
     x = model.examples(6)
-    whole = estimate(x, off_posterior(x), 9, 3)
+    whole = estimate(x, off_posterior(x), 9)
     part = tf.gather(x, [4, 2])
-    some = estimate(part, off_posterior(part), 9, 3, index=tf.constant([4, 2], tf.int64))
+    some = estimate(part, off_posterior(part), 9, index=tf.constant([4, 2], tf.int64))
     np.testing.assert_allclose(some.nll, whole.nll.numpy()[[4, 2]], rtol=1e-13)
 
 
@@ -97,29 +92,28 @@ def test_an_examples_estimate_does_not_depend_on_its_batch():
 def test_in_a_graph(compiled):
     x = model.examples(4)
     posterior = off_posterior(x)
-    graph = tf.function(lambda p: estimate(x, p, 10, 4), jit_compile=compiled)
-    np.testing.assert_allclose(graph(posterior).nll, estimate(x, posterior, 10, 4).nll, rtol=1e-9)
+    graph = tf.function(lambda p: estimate(x, p, 10), jit_compile=compiled)
+    np.testing.assert_allclose(graph(posterior).nll, estimate(x, posterior, 10).nll, rtol=1e-9)
 
 
 def test_a_number_of_samples_that_the_graph_does_not_know():
     x = model.examples(4)
-    graph = tf.function(lambda samples: estimate(x, off_posterior(x), samples, 2))
-    expected = estimate(x, off_posterior(x), 3, 2)
+    graph = tf.function(lambda samples: estimate(x, off_posterior(x), samples))
+    expected = estimate(x, off_posterior(x), 3)
     for one, other in zip(graph(tf.constant(3)), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
 def test_weights_beyond_the_range_of_floats():
-    # exp(-1e4) is zero and exp(1e4) infinite in float32. One sample in a call is impossible; one example always is.
+    # exp(-1e4) is zero and exp(1e4) infinite in float32. A sample may be impossible; of one example all are.
     def nll(z, context, seed):
-        batch = tf.range(4)
-        impossible = (batch % 2 == 1) & (z[:, 0] > 0) | (batch >= 2)
-        return tf.where(impossible, np.inf, tf.where(batch < 2, 1e4, -1e4)) + 0 * z[:, 0]
+        impossible = tf.stack([z[0, 0] > 0, True])
+        return tf.where(impossible, np.inf, 1e4) + 0 * z[:, 0]
 
     prior = Posterior(tf.zeros([2, 3]), tf.zeros([2, 3]))
-    nll_estimate = importance_weighted_nll(nll, prior, None, indices(2), 200, SEED, samples_per_call=2).nll
-    # About a quarter of the samples is impossible: log(4/3) = 0.29 more than 1e4, with standard error 0.03.
-    assert 1e4 + 0.15 < nll_estimate[0] < 1e4 + 0.45
+    nll_estimate = importance_weighted_nll(nll, prior, None, indices(2), 400, SEED).nll
+    # About a half of the samples is impossible: log 2 = 0.69 more than 1e4, with standard error 0.05.
+    assert 1e4 + 0.49 < nll_estimate[0] < 1e4 + 0.89
     assert nll_estimate[1] == np.inf
 
 
@@ -131,13 +125,11 @@ def test_memory_is_that_of_one_call():
         return tf.zeros_like(z[:, 0])
 
     prior = Posterior(tf.zeros([4, 2]), tf.zeros([4, 2]))
-    tf.function(lambda: importance_weighted_nll(nll, prior, None, indices(4), 5000, SEED, samples_per_call=8))()
-    assert sizes == [32]
+    tf.function(lambda: importance_weighted_nll(nll, prior, None, indices(4), 5000, SEED))()
+    assert sizes == [4]
 
 
-def test_errors():
+def test_no_samples_refused():
     x = model.examples(2)
     with pytest.raises(ValueError, match="samples=0"):
         estimate(x, off_posterior(x), 0)
-    with pytest.raises(ValueError, match="samples_per_call=0"):
-        importance_weighted_nll(model.negative_log_likelihood, off_posterior(x), x, indices(2), 5, SEED, 0)

@@ -358,7 +358,7 @@ def test_no_draws_refused(draws):
 def test_draws_of_two_lengths_refused():
     problem = toy.make(3)
     draws = problem.step_draws._replace(seed=problem.step_draws.seed[:1])
-    with pytest.raises(ValueError, match=r"draws of shapes \(3, 6, 3\) and \(1, 2\): expected the number of steps first"):
+    with pytest.raises(ValueError, match=r"draws of shapes \(3, 6, 3\), \(1, 2\): expected the number of steps"):
         refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), draws)
 
 
