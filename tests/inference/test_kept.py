@@ -1,6 +1,7 @@
 """What a refinement step keeps for its reverse pass."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -88,11 +89,18 @@ def plain() -> list[np.ndarray]:
     return derivatives(False, make_decoder("plain"))
 
 
-@pytest.mark.parametrize("columns", [2048, 7])
-@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", KEPT)
-@pytest.mark.parametrize("kernels", ["fused", pytest.param("hybrid", marks=pytest.mark.slow)])
-def test_derivatives_are_those_of_plain_kernels(kernels, name, compiled, columns, plain, monkeypatch):
+# Every kind of step is among these few.
+DEFAULT = {
+    ("fused", False, *case) for case in (("everything", 2048), ("nothing", 7), ("everything", 7), ("four kinds", 7))
+}
+CASES = [
+    pytest.param(*case, marks=() if case in DEFAULT else pytest.mark.slow)
+    for case in itertools.product(["fused", "hybrid"], [False, True], KEPT, [2048, 7])
+]
+
+
+@pytest.mark.parametrize(("kernels", "compiled", "name", "columns"), CASES)
+def test_derivatives_are_those_of_plain_kernels(kernels, compiled, name, columns, plain, monkeypatch):
     monkeypatch.setattr(softmax, "COLUMNS", columns)  # In one block, or in five.
     found = derivatives(compiled, make_decoder(kernels), **KEPT[name])
     for own, other in zip(found, plain, strict=True):
