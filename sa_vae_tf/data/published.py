@@ -99,13 +99,22 @@ PUBLISHED: dict[str, type[PublishedText]] = {corpus.name: corpus for corpus in (
 
 
 def prepare_published(
-    name: str, *, vocab_file: str = "", max_length: int = 200, data_dir: str | None = None, manual_dir: str = ""
+    name: str,
+    *,
+    vocab_file: str = "",
+    vocab_size: int = 0,
+    min_count: int = 1,
+    max_length: int = 200,
+    data_dir: str | None = None,
+    manual_dir: str = "",
 ) -> Corpus:
     """Returns a published corpus, preparing it on first use.
 
     Args:
       name: one of PUBLISHED.
-      vocab_file: file of the words to know, a word and its id on each line; empty for the published vocabulary.
+      vocab_file: file of the words to know, a word and its id on each line; empty to take them from the training text.
+      vocab_size: number of words to take, the most frequent ones; 0 for all.
+      min_count: how often a word that is taken must occur.
       max_length: in words; longer lines are dropped.
       data_dir: where prepared data is kept; None for TFDS's default.
       manual_dir: folder of manual downloads, with one folder for each corpus; empty for TFDS's, downloads/manual in
@@ -116,6 +125,5 @@ def prepare_published(
     """
     corpus = PUBLISHED[name]
     folder = Path(manual_dir).expanduser() if manual_dir else data_folder(data_dir) / "downloads" / "manual"
-    config = corpus.BUILDER_CONFIGS[0]
     files = corpus.locate(folder / name)
-    return prepare_text(corpus, files, vocab_file, config.vocab_size, config.min_count, max_length, data_dir)
+    return prepare_text(corpus, files, vocab_file, vocab_size, min_count, max_length, data_dir)

@@ -119,10 +119,11 @@ class Config:
     test_file: str = _option(
         "", "Text, or images as of --data_file, for bin/evaluate.py --split=test.", data=("text", "image")
     )
-    vocab_file: str = _option("", "Vocabulary, a word and its id a line; empty: made from --train_file.", data="text")
+    vocab_file: str = _option("", "Vocabulary, a word and its id a line; empty: made from the training text.",
+                              data="text")  # fmt: skip
     vocab_size: int = _option(20000, "Words in a vocabulary that is made, at most; 0: all.", low=0, data="text")
-    min_count: int = _option(1, "Times a word occurs in --train_file to be in a vocabulary that is made.", low=1,
-                             data="text")  # fmt: skip
+    min_count: int = _option(1, "Times a word occurs in the training text to be in a vocabulary that is made.",
+                            low=1, data="text")  # fmt: skip
     max_length: int = _option(200, "Lines of more words are dropped.", low=1, data="text")
     length_multiple: int = _option(
         8, "Sequences are padded to a multiple of this; each length is compiled once.", low=1, data="text"

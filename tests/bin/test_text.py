@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.data.published import PtbMikolov, PublishedFile
 from sa_vae_tf.data.vocabulary import END, PAD, START, Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation import evaluate as evaluation
@@ -20,6 +21,7 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training import load
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
 from tests import corpora, runs
 from tests.bin.test_errors import assert_one_line
@@ -178,6 +180,36 @@ def test_another_text_is_evaluated(launcher, language_model, tmp_path):
     assert ended.status == 2
     assert f"{text}: the vocabulary knows none of its words" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.fixture
+def published(files, data_dir, tmp_path, monkeypatch):
+    """Settings of a published corpus, whose files are those of the tiny one."""
+    own = {"train": files["train_file"], "validation": files["val_file"], "test": files["test_file"]}
+    lines = {split: len(Path(path).read_text().splitlines()) for split, path in own.items()}
+    monkeypatch.setattr(PtbMikolov, "FILES", {s: PublishedFile(Path(own[s]).name, lines[s]) for s in own})
+    (tmp_path / "ptb_mikolov").symlink_to(Path(files["train_file"]).parent)
+    return corpora.tiny(tmp_path / "run", data_dir, {}, corpus="ptb_mikolov", manual_dir=str(tmp_path))
+
+
+def test_a_vocabulary_of_a_published_corpus_is_as_large_as_was_asked(published):
+    def words(**changes):
+        data = TASKS["text"].data(dataclasses.replace(published, **changes), ("train", "validation"), None)
+        return set(data.vocabulary.words[4:])
+
+    assert words() == set(corpora.WORDS)
+    assert len(words(vocab_size=5)) == 5
+    assert 0 < len(words(min_count=35)) < len(corpora.WORDS)
+
+
+def test_another_text_is_no_source_of_a_run_on_a_published_corpus(published, tmp_path):
+    assert set(TASKS["text"].data(published, ("train", "validation"), None).sources) == {"train", "validation", "test"}
+    other = dataclasses.replace(published, test_file=str(tmp_path / "other.txt"))
+    Path(other.test_file).write_text("the cat\n")
+    vocabulary = tmp_path / "vocabulary.txt"
+    TASKS["text"].data(published, ("train",), None).vocabulary.write(vocabulary)
+    data = TASKS["text"].data(other, ("test",), vocabulary)
+    assert (data.splits["test"].count, dict(data.sources)) == (1, {})
 
 
 def test_a_run_of_another_vocabulary(launcher, files, data_dir, tmp_path):

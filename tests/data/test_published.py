@@ -65,6 +65,12 @@ def test_corpus(corpus, tmp_path, manual_dir):
     assert prepared.statistics["train"]["unknown_rate"] == 1 / 4
 
 
+def test_a_smaller_vocabulary(corpus, tmp_path):
+    put(corpus, tmp_path / "downloads" / "manual" / corpus.name)
+    for settings, words in (({"vocab_size": 1}, ["the"]), ({"min_count": 2}, ["the"]), ({}, ["the", "cat"])):
+        assert prepare_published(corpus.name, data_dir=str(tmp_path), **settings).vocabulary.words[4:] == (*words,)
+
+
 def test_files_that_are_not_the_published_ones(corpus, tmp_path):
     folder = tmp_path / "downloads" / "manual" / corpus.name
     put(corpus, folder)

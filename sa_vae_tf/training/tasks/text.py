@@ -46,6 +46,8 @@ def _data(config: Config, names: Sequence[str], vocabulary_file: Path | None) ->
         corpus = prepare_published(
             config.corpus,
             vocab_file=config.vocab_file,
+            vocab_size=config.vocab_size,
+            min_count=config.min_count,
             max_length=config.max_length,
             data_dir=config.data_dir or None,
             manual_dir=config.manual_dir,
@@ -56,7 +58,9 @@ def _data(config: Config, names: Sequence[str], vocabulary_file: Path | None) ->
         if not corpus.statistics[name]["known_words"]:
             raise UserError(f"{files[name] or config.corpus}: the vocabulary knows none of its words")
     splits = {name: split.padded_to(config.length_multiple) for name, split in corpus.splits.items()}
-    return Data(splits, corpus.vocabulary, corpus.files)
+    # What --test_file names may be any text, and in each evaluation another.
+    sources = {split: path for split, path in corpus.files.items() if split != "test" or not config.test_file}
+    return Data(splits, corpus.vocabulary, sources)
 
 
 def _encoder(config: Config, vocabulary: Vocabulary | None) -> keras.Model:
