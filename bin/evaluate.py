@@ -43,9 +43,10 @@ def main():
         test_file=TEST_FILE.value,
         device=DEVICE.value,
     )
+    path = run.write_results(OUTPUT.value, results)  # first, since whoever reads what is printed may have gone
     for name, value in results.items():
         print(f"{name:30}{value:12.4f}" if isinstance(value, float) else f"{name:30}{value!s:>12}")
-    print(f"Results: {run.write_results(OUTPUT.value, results)}")
+    print(f"Results: {path}")
 
 
 if __name__ == "__main__":

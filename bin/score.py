@@ -83,6 +83,8 @@ MANIFEST = "assets.extra/SHA256SUMS"
 # How a .npy begins.
 ARRAY = b"\x93NUMPY"
 FAILED, WRONG_INPUT = 1, 2
+# As shells count what SIGPIPE ended.
+UNREAD = 128 + signal.SIGPIPE
 
 
 class WrongInput(ValueError):
@@ -122,8 +124,12 @@ def main(argv: list[str]) -> None:
     warnings.simplefilter("ignore")  # Of NumPy on a header that it reads as Python.
     try:
         score_file()
+        print(end="", flush=True)
     except WrongInput as error:
         fail(str(error), WRONG_INPUT)
+    except BrokenPipeError:  # Of what is printed, when all is scored; what is flushed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UNREAD)
     except OSError as error:
         fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}; the same command goes on", FAILED)
 

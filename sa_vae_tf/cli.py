@@ -25,6 +25,8 @@ FAILED = 1
 DIVERGED = 3
 # By sysexits.h: to try again may help.
 LOST = 75
+# As shells count what SIGPIPE ended.
+UNREAD = 128 + signal.SIGPIPE
 # Of open files. Where it finds too few, TensorFlow may abort the program.
 LEAST_FILES = 64
 
@@ -59,8 +61,8 @@ with _without_standard_error():
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
-    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 75 another worker lost, 130 interrupted, 143
-    terminated, 1 anything else. Errors that are the user's to mend are one line on standard error; nothing written
+    Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 75 another worker lost, 130 interrupted, 141
+    nobody reads its output any more, 143 terminated, 1 anything else. Errors that are the user's to mend are one line on standard error; nothing written
     before is lost.
     """
 
@@ -90,7 +92,23 @@ def run(main: Callable[[], None]) -> None:
                 _fail(f"{error.filename}: {error.strerror}", FAILED)
             raise
 
-    app.run(guarded, flags_parser=_parse)
+    with _quiet_if_unread():
+        app.run(guarded, flags_parser=_parse)
+
+
+@contextlib.contextmanager
+def _quiet_if_unread() -> Iterator[None]:
+    """Ends the program without a word where what it prints is read no further, as by `head`."""
+    try:
+        try:
+            yield
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError as error:
+        # What the stream still holds is flushed at the end, and then goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # A program that was about to end otherwise does so.
+        sys.exit(getattr(error.__context__, "code", None) or UNREAD)
 
 
 @contextlib.contextmanager

@@ -80,6 +80,28 @@ def test_what_the_user_can_mend_is_one_line(run, code, status, line):
     assert run(f"--code={code}") == (status, "", f"some_script.py: error: {line}\n")
 
 
+# A stream with a buffer, whatever PYTHONUNBUFFERED says.
+UNREAD = """
+import os, sys
+reading, writing = os.pipe()
+os.close(reading)
+sys.stdout = open(writing, "w")
+print("result")
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "line"),
+    [
+        ("", 141, ""),
+        ("print(end='', flush=True); os._exit(0)", 141, ""),
+        ("raise UserError('--seed=x: expected y')", 2, "some_script.py: error: --seed=x: expected y\n"),
+    ],
+)
+def test_output_that_nobody_reads_ends_a_program_without_a_word(run, code, status, line):
+    assert run(f"--code={UNREAD}{code}") == (status, "", line)
+
+
 def test_an_interrupted_program_says_so(run):
     assert run("--code=print('so far'); signal.raise_signal(signal.SIGINT)") == (
         130,

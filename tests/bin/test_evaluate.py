@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tests import runs
+from tests.launcher import ROOT
 
 KEYS = {
     "nll_bound",
@@ -82,6 +83,15 @@ def test_what_has_no_meaning(launcher, run_dir, tmp_path):
     ended = launcher.run("bin/evaluate.py", f"--run_dir={run_dir}", "--split=train", "--test_file=some.txt")
     expected = "evaluate.py: error: --test_file=some.txt: is the test split; expected no --split=train beside it\n"
     assert (ended.status, ended.stderr) == (2, expected)
+
+
+def test_results_are_there_where_nobody_reads_what_is_printed(launcher, run_dir, tmp_path):
+    script = tmp_path / "evaluate.py"
+    nobody = "import os, sys; reading, writing = os.pipe(); os.close(reading); sys.stdout = open(writing, 'w', 1)\n"
+    script.write_text(f"{nobody}import runpy; runpy.run_path({str(ROOT / 'bin/evaluate.py')!r}, run_name='__main__')")
+    flags = [f"--run_dir={run_dir}", "--max_eval_examples=7", "--iw_samples=0", "--gap_steps=0", "--output=unread.json"]
+    assert launcher.run(script, *flags) == (141, "", "")
+    assert json.loads(Path(run_dir, "unread.json").read_text(encoding="utf-8"))["examples"] == 7
 
 
 def test_tensorboard_shows_the_run(run_dir):

@@ -76,6 +76,16 @@ def test_scores_of_a_file_are_those_of_evaluation(launcher, model, run_dir, file
     assert sum(record["tokens"] for record in records) == results["tokens"]
 
 
+def test_scores_are_there_where_nobody_reads_what_is_printed(launcher, model, tmp_path):
+    (tmp_path / "lines.txt").write_text("the cat\n")
+    script = tmp_path / "score.py"
+    nobody = "import os, sys; reading, writing = os.pipe(); os.close(reading); sys.stdout = open(writing, 'w')\n"
+    script.write_text(f"{nobody}import runpy; runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')")
+    flags = (f"--saved_model={model}", f"--input={tmp_path}/lines.txt", f"--output={tmp_path}/scores.jsonl")
+    assert launcher.run(script, *flags) == (141, "", "")
+    assert len(read(tmp_path / "scores.jsonl")) == 1
+
+
 def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_dir, tmp_path):
     right = ["the cat sees", "a dog and a bird", "vögel 日本", "the\u2003bird", "the last one"]
     wrong = {
