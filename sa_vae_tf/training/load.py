@@ -46,11 +46,11 @@ def _restored(run: RunFolder, config: Config) -> Loaded:
     file = run.path / VOCABULARY_FILE
     vocabulary_file = file if file.exists() else None
     if config.data == "text" and not vocabulary_file:
-        raise UserError(f"--run_dir={run.path}: no {VOCABULARY_FILE} there; train the run first")
+        raise UserError(f"--{run.flag}={run.path}: no {VOCABULARY_FILE} there; train the run first")
     vocabulary = Vocabulary.read(file) if vocabulary_file else None
     model = build_model(config, vocabulary)
     if not Checkpoints(run, model).restore_best():
-        raise UserError(f"--run_dir={run.path}: no checkpoint yet; train the run first")
+        raise UserError(f"--{run.flag}={run.path}: no checkpoint yet; train the run first")
     # As many refinement steps as in the epoch that the checkpoint is from.
     steps = {line["step"]: line["svi_steps"] for line in run.read_metrics() if "svi_steps" in line}
     model.steps = steps.get(int(model.step), config.steps_at(0))
@@ -64,7 +64,7 @@ def start_encoder(model: LatentVariableModel, config: Config, vocabulary: Vocabu
       UserError: if --encoder_init does not name the run of a language model that fits.
     """
     flag = f"--encoder_init={config.encoder_init}"
-    run = RunFolder(config.encoder_init)
+    run = RunFolder(config.encoder_init, flag="encoder_init")
     loaded = _restored(run, run.read_config())
     decoder = loaded.model.decoder
     if loaded.config.method != "lm" or not isinstance(decoder, LSTMDecoder):

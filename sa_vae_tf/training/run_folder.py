@@ -1,13 +1,15 @@
 """The run folder: all that is needed to repeat, resume or evaluate a run. Text, TensorFlow checkpoints; no pickle.
 
 flags.txt             the settings, as a flag file
+vocabulary.txt        the words that it knows, of text
 checkpoints/latest/   the last few checkpoints
 checkpoints/best/     the last two that were best on the validation bound
 metrics.jsonl         one line of figures an epoch
-results.json          the last evaluation
+results.json          the last evaluation; others under the names that --output gave them
 sources.json          size, time and checksum of the files that its data was read from
 skipped_batch.npz     the batch at which training ended because too many steps had been skipped
 train/, validation/   TensorBoard events
+curves, landscape     .png and .json: the figures of bin/analyze.py
 .lock                 locked by the process that trains, whose number it holds
 """
 
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # Settings that a message names.
 SHOWN = 5
+# JSON files of a run that are no evaluation.
+OWN_JSON = ("sources.json", "curves.json", "landscape.json")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -206,8 +210,10 @@ class RunFolder:
         """Checks that an evaluation may be written under this name: it must not replace anything else of a run.
 
         Raises:
-          UserError: if it is not the name of a JSON file.
+          UserError: if it is not the name of a JSON file, or is that of one with something else in it.
         """
+        if name in OWN_JSON:
+            raise UserError(f"--output={name}: holds something else of the run; expected another name, as results.json")
         if name != Path(name).name or not name.endswith(".json") or not name.isprintable():
             raise UserError(f"--output={name}: expected the name of a file in the run folder, ending in .json")
 
@@ -215,7 +221,7 @@ class RunFolder:
         """Writes a JSON file and returns its path.
 
         Raises:
-          UserError: if the name is not that of a JSON file.
+          UserError: if the name is not one that an evaluation may have.
         """
         self.check_output_name(name)
         path = self.path / name

@@ -80,13 +80,20 @@ def test_encoder_starts_from_the_language_model(files, data_dir, language_model,
     encoder, decoder = load_best(run).model.encoder, load_best(language_model).model.decoder
     np.testing.assert_array_equal(encoder.lstm[0].recurrent_kernel, decoder.lstm[0].recurrent_kernel)
     np.testing.assert_array_equal(encoder.embedding, decoder.embedding)
+    for name, kept in (("empty", ("flags.txt", "vocabulary.txt")), ("wordless", ("flags.txt",))):
+        (tmp_path / name).mkdir()
+        for file in kept:
+            (tmp_path / name / file).symlink_to(language_model.path / file)
     for changes, message in (
         ({"units": 5}, "the language model has --units=4, expected 5"),
         ({"layers": 2}, "the language model has --layers=1, expected 2"),
         ({"min_count": 3, "vocab_size": 5}, "another vocabulary"),
         ({"encoder_init": str(run.path)}, "expected the run folder of --method=lm"),
+        ({"encoder_init": f"{tmp_path}/none"}, f"^--encoder_init={tmp_path}/none: no run there"),
+        ({"encoder_init": f"{tmp_path}/empty"}, f"^--encoder_init={tmp_path}/empty: no checkpoint yet"),
+        ({"encoder_init": f"{tmp_path}/wordless"}, f"^--encoder_init={tmp_path}/wordless: no vocabulary.txt there"),
     ):
-        config = corpora.tiny(tmp_path / f"{len(message)}", data_dir, files, **(settings | changes))
+        config = corpora.tiny(tmp_path / f"run-{len(message)}", data_dir, files, **(settings | changes))
         with pytest.raises(UserError, match=message):
             train(config, verbose=0)
 

@@ -212,6 +212,12 @@ def test_results_replace_nothing_else(tmp_path, name):
     RunFolder.check_output_name("test.json")
 
 
+@pytest.mark.parametrize("name", ["sources.json", "curves.json", "landscape.json"])
+def test_results_do_not_replace_a_file_of_the_run(name):
+    with pytest.raises(UserError, match=f"^--output={name}: holds something else of the run; expected another name"):
+        RunFolder.check_output_name(name)
+
+
 @pytest.mark.parametrize(
     "line",
     [
