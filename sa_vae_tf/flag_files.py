@@ -1,7 +1,8 @@
-"""Flag files: a flag on each line, comments behind # or //, and other flag files by --flagfile=name.
+"""Flag files: a flag on each line, comments on lines that begin with # or //, other flag files by --flagfile=name.
 
 Read here rather than by absl, which ignores a file that includes itself, and follows files that include each other to
-any depth and any number.
+any depth and any number. A value that is ~ or begins with ~/, there or on the command line, is in the home folder:
+shells leave it as it is behind an equals sign.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def expand(argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             return [*expanded, argument, *rest], files
         name = _named(argument)
         if name is None:
-            expanded.append(_checked(argument))
+            expanded.append(_at_home(_checked(argument)))
         else:
             name = name or ("" if "=" in argument else next(rest, ""))
             files[name] = read_flag_file(name)
@@ -66,12 +67,12 @@ def _lines(name: str, within: tuple[str, ...], read: list[str]) -> list[str]:
     if len(read) > MAX_FILES:
         raise UserError(f"--flagfile={read[0]}: includes more than {MAX_FILES} files; {WANTED}")
     lines: list[str] = []
-    for line in text.split("\n"):
-        included = _named(line.strip())
+    for line in map(str.strip, text.split("\n")):
+        included = _named(line)
         if included is not None:
             lines += _lines(included, (*within, os.path.realpath(path)), read)
-        elif line.strip() and not line.startswith(("#", "//")):
-            lines.append(_checked(line.strip(), f"--flagfile={name}: "))
+        elif line and not line.startswith(("#", "//")):
+            lines.append(_at_home(_checked(line, f"--flagfile={name}: ")))
     return lines
 
 
@@ -80,6 +81,11 @@ def _checked(argument: str, where: str = "") -> str:
     if argument.startswith("-") and len(argument.split("=")[0]) > LONGEST_NAME:
         raise UserError(f"{where}Unknown command line flag {argument[:LONGEST_NAME]!r}")
     return argument
+
+
+def _at_home(argument: str) -> str:
+    """Returns an argument with the home folder in place of the ~ that its value begins with, if any."""
+    return re.sub(r"^(--?\w+=)~(?=/|\Z)", lambda found: found[1] + os.path.expanduser("~"), argument)
 
 
 def _text(name: str, path: str) -> str:

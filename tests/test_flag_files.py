@@ -8,7 +8,7 @@ from sa_vae_tf.flag_files import expand, read_flag_file
 
 def test_flags_come_where_the_file_is_named(tmp_path):
     inner, outer = tmp_path / "inner.flags", tmp_path / "outer.flags"
-    inner.write_text("// A comment.\n--b=2\n\n  --c=3 4  \n")
+    inner.write_text("// A comment.\n--b=2\n\n  --c=3 4  \n  # Another.\n\t//--d\n")
     outer.write_bytes(f"\ufeff# A comment.\r\n--a=1\r\n--flagfile={inner}\r\n-d\r\n--flagfile={inner}".encode())
     inside = ["--b=2", "--c=3 4"]
     lines = ["--a=1", *inside, "-d", *inside]
@@ -22,6 +22,12 @@ def test_a_file_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "some.flags").write_text("--a")
     assert read_flag_file("~/some.flags") == ["--a"]
+    # Of what a shell would expand only this.
+    given = ["--a=~/b/~", "-a=~", "--a=~b/c", "--a=b~/c", "--a", "~/b"]
+    expected = [f"--a={tmp_path}/b/~", f"-a={tmp_path}", *given[2:]]
+    assert expand(["x.py", *given])[0] == ["x.py", *expected]
+    (tmp_path / "some.flags").write_text("\n".join(given))
+    assert read_flag_file("~/some.flags") == expected
 
 
 @pytest.mark.parametrize(
