@@ -47,7 +47,7 @@ class Config:
     """Every setting of a training run, each a flag of the same name."""
 
     # The run.
-    run_dir: str = _option("", "Folder of the run; empty: runs/<data>-<method>-<seed>.")
+    run_dir: str = _option("", "Folder of the run; empty: runs/<data>-<model>-<method>-<seed>.")
     seed: int = _option(1, "Seed of weights, order of examples and noise.", low=0, high=2**32 - 1)
     num_epochs: int = _option(20, "Passes over the training data.", low=0)
     max_steps: int = _option(0, "Stop after this many steps; 0: after num_epochs.", low=0)
@@ -66,7 +66,10 @@ class Config:
         1024, "MiB of results of refinement steps, at most, that stay in memory for the reverse pass of --hvp=exact, "
         "on all parts of a CPU together or on each GPU; what does not fit is computed again.", low=0,
     )  # fmt: skip
-    eval_batch_size: int = _option(250, "Examples evaluated at once; the results do not depend on it.", low=1)
+    eval_batch_size: int = _option(
+        250, "Examples evaluated at once; the results do not depend on it, unless refinement clips over a batch "
+        "(--hvp=authors, --svi_clip_scope=batch): then the batches are those of training, --batch_size.", low=1,
+    )  # fmt: skip
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)
     checkpoint_minutes: float = _option(5.0, "Minutes between checkpoints within an epoch; 0: none.", low=0)
     checkpoint_steps: int = _option(0, "Steps between checkpoints within an epoch; 0: by minutes alone.", low=0)
@@ -190,8 +193,8 @@ class Config:
         "auto: on a CPU hybrid for images and for texts with a decoder of more than 256 LSTM units, else, and on a "
         "GPU, fused; fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and "
         "what is between products of the softmax, of a step that it does not compile as a whole, and wide convolutions "
-        "are taken by frequencies; bfloat16: as hybrid, with convolutions as they are and factors of large products "
-        "rounded to this type; plain: TensorFlow's own derivatives, for reference, which XLA makes slow: give "
+        "are taken by frequencies; bfloat16: as hybrid, but no convolution by frequencies, and factors of large "
+        "products, convolutions and recurrences rounded to this type; plain: TensorFlow's own derivatives, for reference, which XLA makes slow: give "
         "--nojit_compile.",
         choices=("auto", *KERNELS),
     )  # fmt: skip
@@ -273,6 +276,11 @@ class Config:
                 raise UserError(
                     f"--svi_steps_schedule={self.svi_steps_schedule}: expected epoch:steps,...: '10:10,15:5', at most "
                     f"{MOST_STEPS} steps"
+                )
+            if not numbers[0]:
+                raise UserError(
+                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epochs from 1 on; the first has those of "
+                    f"--svi_steps={self.svi_steps}"
                 )
             steps[numbers[0]] = numbers[1]
         return steps if METHODS[self.method].refines else {0: 0}

@@ -163,7 +163,9 @@ class LatentVariableModel(keras.Model):
         svi_init: str | None = None,
         seed: int | tf.Tensor = 0,
     ) -> Inferred:
-        """Infers the posteriors of a batch; an example's depends on that example, its index and `seed` alone.
+        """Infers the posteriors of a batch.
+
+        An example's depends on that example, its index and `seed` alone, unless the refinement clips over the batch.
 
         Args:
           batch: as for training.
