@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -56,13 +57,15 @@ def fingerprint(path: str | Path) -> list[SourceFile]:
     """Returns a file, or the PNGs in a folder, as they are now.
 
     Raises:
-      UserError: if there is no such file or folder.
+      UserError: if there is no such file or folder, or it is a pipe or the like.
     """
     try:
         files = pngs(path) if Path(path).is_dir() else [Path(path)]
         found = [(str(file.resolve()), file.stat()) for file in files]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not all(stat.S_ISREG(status.st_mode) for _, status in found):
+        raise UserError(f"{path}: is a pipe or a device; expected a file, which is read more than once")
     return [SourceFile(name, status.st_size, status.st_mtime_ns) for name, status in found]
 
 

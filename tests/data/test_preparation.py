@@ -122,6 +122,13 @@ def test_a_file_that_changes_while_it_is_read(tmp_path):
     assert prepare(Builder, str(tmp_path), "x", fingerprint(source)).is_prepared()
 
 
+def test_a_pipe_is_no_file_that_is_read_more_than_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/null"):
+        with pytest.raises(UserError, match=f"^{path}: is a pipe or a device; expected a file, which is read more tha"):
+            fingerprint(path)
+
+
 @pytest.mark.parametrize(
     ("count", "size", "at_most"),
     [
