@@ -23,7 +23,8 @@ def read_lines(path: str | Path) -> Iterator[list[str]]:
       path: a text file in UTF-8, with or without a byte order mark, or its gzip with a name that ends in .gz.
 
     Raises:
-      UserError: if the file cannot be read, holds bytes that are not UTF-8, or a line of MAX_CHARACTERS or more.
+      UserError: if the file cannot be read, holds bytes that are not UTF-8, a line of MAX_CHARACTERS or more, or lines
+        that end by a carriage return alone.
     """
     number = 0
     try:
@@ -34,6 +35,9 @@ def read_lines(path: str | Path) -> Iterator[list[str]]:
                     line = line.removeprefix(codecs.BOM_UTF8)
                 # A line that the limit has cut may end within a character, but has too many of them anyway.
                 text = line.decode(errors="strict" if len(line) < MAX_CHARACTERS * BYTES_PER_CHARACTER else "replace")
+                # Of one line alone, in any other file a carriage return is a space.
+                if number == 1 and "\n" not in text and "\r" in text.rstrip("\r"):
+                    raise UserError(f"{path}: its lines end by a carriage return alone; expected line feeds")
                 if len(text.rstrip("\r\n")) >= MAX_CHARACTERS:
                     raise UserError(
                         f"{path}: line {number} has {MAX_CHARACTERS:,} characters or more; expected one example a line"

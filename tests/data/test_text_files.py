@@ -44,6 +44,8 @@ def test_examples_are_the_lines_of_allowed_length(tmp_path):
         ("plain.txt.gz", b"not gzip\n", "damaged gzip file, after line 0"),
         ("cut.txt.gz", gzip.compress(b"a b\n" * 9, mtime=0)[:-9], "damaged gzip file"),
         ("wrong.txt.gz", gzip.compress(b"a b\n" * 9, mtime=0)[:-9] + b"123456789", "damaged gzip file"),
+        ("old.txt", b"a b\rc d\r", "its lines end by a carriage return alone; expected line feeds"),
+        ("old.txt.gz", gzip.compress(b"a b\rc d" * 2_000_000, 1), "its lines end by a carriage return alone"),
         ("gzip.txt", gzip.compress(b"a b\n", mtime=0), "line 1 is not UTF-8 text"),
     ],
 )
@@ -64,6 +66,10 @@ def test_any_bytes_are_lines_or_the_user_s_error(content, tmp_path_factory):
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         with pytest.raises(UserError, match=f"^{path}: line {line} is not UTF-8 text"):
+            list(read_lines(path))
+        return
+    if b"\n" not in content and b"\r" in content.rstrip(b"\r"):
+        with pytest.raises(UserError, match=f"^{path}: its lines end by a carriage return alone"):
             list(read_lines(path))
     else:
         # The last line may end or not.
