@@ -72,13 +72,11 @@ class SkippedSteps(keras.callbacks.Callback):
         super().__init__()
         self.limit, self.checkpoints, self.run, self.batch_of = limit, checkpoints, run, batch_of
 
-    def on_train_begin(self, logs=None):
-        self._check()  # A run that ended so does not go on.
-
     def on_train_batch_end(self, batch, logs=None):
-        self._check()
+        self.check()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raises TrainingDiverged if there were too many."""
         skipped = int(self.model.skipped)
         if skipped > self.limit:
             path, step = self.checkpoints.save(), int(self.model.step)
@@ -93,6 +91,8 @@ class SkippedSteps(keras.callbacks.Callback):
 
 class EpochFigures(keras.callbacks.Callback):
     """Adds time and schedule to an epoch's figures, writes them to metrics.jsonl, and warns of collapse.
+
+    Must come before the rule that changes the rate for the next epoch. An epoch of one step has no time.
 
     Args:
       run: folder of the run.
@@ -118,13 +118,14 @@ class EpochFigures(keras.callbacks.Callback):
         self.batches += 1
 
     def on_epoch_end(self, epoch, logs=None):
-        timed = max(self.batches - 1, 1)
-        logs["kl_weight"] = float(self.model.kl_weight(self.model.step))
+        logs["kl_weight"] = float(self.model.kl_weight(self.model.step - 1))  # of the last step that was taken
         logs["svi_steps"] = self.model.steps
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        logs["step_seconds"] = self.seconds / timed
-        logs["steps_per_second"] = timed / self.seconds if self.seconds else 0.0
-        logs["examples_per_second"] = logs["steps_per_second"] * self.batch_size
+        if self.seconds:
+            timed = self.batches - 1
+            logs["step_seconds"] = self.seconds / timed
+            logs["steps_per_second"] = timed / self.seconds
+            logs["examples_per_second"] = logs["steps_per_second"] * self.batch_size
         self.run.append_metrics({"epoch": epoch + 1, "step": int(self.model.step), **logs})
         collapsed = self.model.method.latent and logs["val_kl"] < COLLAPSED_KL and logs["kl_weight"] >= 1
         if collapsed and not self.warned:

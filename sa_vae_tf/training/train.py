@@ -114,6 +114,15 @@ def _train(
         )
     if model.replicas:
         model.replicas.begin_alike(list(checkpoints.training.values()))
+
+    def batches_from(step: int, share: Share | None = None) -> tf.data.Dataset:
+        return training.shuffled(config.batch_size, config.seed, step, share)
+
+    skipped_steps = SkippedSteps(
+        config.max_skipped_steps, checkpoints, run, lambda step: next(iter(batches_from(step)))
+    )
+    skipped_steps.set_model(model)
+    skipped_steps.check()  # A run that ended so does not go on.
     last = config.num_epochs * steps_per_epoch
     last = min(last, config.max_steps) if config.max_steps else last
     rule.set_model(model)
@@ -129,17 +138,13 @@ def _train(
         checkpoints.save()
     if int(model.step) < last:
         run.forget_metrics_after(int(model.step), steps_per_epoch)
-
-    def batches_from(step: int, share: Share | None = None) -> tf.data.Dataset:
-        return training.shuffled(config.batch_size, config.seed, step, share)
-
     samples = task.samples(model, data.vocabulary, validation) if task.samples else dict
     callbacks = [
         EpochCount(-(-last // steps_per_epoch)),
         RefinementSchedule(config.steps_at),
-        rule,
-        SkippedSteps(config.max_skipped_steps, checkpoints, run, lambda step: next(iter(batches_from(step)))),
+        skipped_steps,
         EpochFigures(run, steps_per_epoch, config.batch_size),
+        rule,
     ]
     if writes:
         steps, minutes = config.checkpoint_steps, config.checkpoint_minutes

@@ -67,8 +67,8 @@ def test_options_of_training(files, data_dir, language_model, tmp_path):
         words_at_once=40,
     )  # fmt: skip
     figures = runs.figures(train(config, verbose=0).path)
-    # At the end of each epoch the warm-up begins anew.
-    assert [line["kl_weight"] for line in figures] == [pytest.approx(0.1)] * 2
+    # Of the last of five steps; with the next one the warm-up begins anew.
+    assert [line["kl_weight"] for line in figures] == [pytest.approx(0.1 + 0.9 * 4 / 5)] * 2
 
 
 def test_encoder_starts_from_the_language_model(files, data_dir, language_model, tmp_path, monkeypatch):

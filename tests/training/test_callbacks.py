@@ -1,5 +1,6 @@
 """What happens beside the training steps, with a model that only counts."""
 
+import functools
 import json
 import logging
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training import callbacks as module
 from sa_vae_tf.training.callbacks import EpochFigures, RefinementSchedule, SaveCheckpoints, SkippedSteps, TensorBoard
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.schedules import kl_weight
 from tests import runs
 
 STEPS_PER_EPOCH = 4
@@ -85,7 +87,7 @@ def test_too_many_skipped_steps(tmp_path):
     with np.load(tmp_path / "skipped_batch.npz") as batch:
         assert batch["x"] == [int(model.step) - 1]
     with pytest.raises(TrainingDiverged):
-        callback.on_train_begin()
+        callback.check()
 
 
 def test_figures_of_an_epoch(tmp_path, monkeypatch):
@@ -102,7 +104,7 @@ def test_figures_of_an_epoch(tmp_path, monkeypatch):
         "val_kl": 3.25,
         "val_nll_bound": 20.0,
         "val_active_units": 2.0,
-        "kl_weight": 0.5,
+        "kl_weight": 0.375,
         "svi_steps": 7,
         "learning_rate": 0.5,
         "step_seconds": 2.0,
@@ -113,7 +115,7 @@ def test_figures_of_an_epoch(tmp_path, monkeypatch):
 
 def test_an_epoch_of_one_batch_has_no_time(tmp_path):
     logs = train([EpochFigures(RunFolder(tmp_path), 1, batch_size=50)], CountingModel(), batches=1)
-    assert logs["step_seconds"] == logs["steps_per_second"] == logs["examples_per_second"] == 0
+    assert not logs.keys() & runs.TIMES
 
 
 def test_a_collapsed_posterior_is_told_once_and_not_during_the_warm_up(tmp_path, caplog):
@@ -121,7 +123,7 @@ def test_a_collapsed_posterior_is_told_once_and_not_during_the_warm_up(tmp_path,
     figures = EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, batch_size=50)
     collapsed = {"val_kl": 0.09, "val_active_units": 0.0}
     with caplog.at_level(logging.WARNING, "sa_vae_tf"):
-        train([figures], model, logs=collapsed)  # At step 4 the KL weight is a half.
+        train([figures], model, logs=collapsed)  # At the fourth step the KL weight is below a half.
         assert caplog.text == ""
         train([figures], model, epoch=1)
         train([figures], model, epoch=2, logs={"val_kl": 0.11})
@@ -130,6 +132,14 @@ def test_a_collapsed_posterior_is_told_once_and_not_during_the_warm_up(tmp_path,
         train([figures], model, epoch=4, logs=collapsed)
     [record] = caplog.records
     assert "epoch 4: the posterior has collapsed, KL 0.090 nats, 0 active units" in record.getMessage()
+
+
+def test_a_collapse_at_the_end_of_a_cycle_is_told(tmp_path, caplog):
+    model = CountingModel()
+    model.kl_weight = functools.partial(kl_weight, start=0.1, warmup_steps=2, cycle_steps=STEPS_PER_EPOCH)
+    logs = train([EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, 50)], model, logs={"val_kl": 0.0})
+    assert logs["kl_weight"] == 1
+    assert "epoch 1: the posterior has collapsed" in caplog.text
 
 
 def test_without_latent_variable_nothing_collapses(tmp_path, caplog):

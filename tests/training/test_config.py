@@ -219,7 +219,10 @@ def test_lists_of_sizes():
             ({"svi_steps_schedule": text}, f"^--svi_steps_schedule={text}: expected epoch:steps")
             for text in ("5", "5:", ":5", "a:5", "5:-1", "5:1:2", "5:1;6:2", "\u00b2:1")
         ],
-        ({"svi_steps_schedule": "9:1,0:3"}, "^--svi_steps_schedule=9:1,0:3: expected epochs from 1 on; .*--svi_steps=20"),
+        (
+            {"svi_steps_schedule": "9:1,0:3"},
+            "^--svi_steps_schedule=9:1,0:3: expected epochs from 1 on; .*--svi_steps=20",
+        ),
         ({"svi_steps_schedule": "x", "method": "vae"}, "^--svi_steps_schedule=x: expected epoch:steps"),
         *[
             ({"bound_weights": text, "svi_steps": 2}, f"^--bound_weights={text}: expected final, ends, uniform or 3")
