@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.errors import TrainingDiverged
@@ -186,8 +187,9 @@ class TensorBoard(keras.callbacks.Callback):
 class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after each epoch, and within an epoch by steps or minutes; keeps the best.
 
-    Where it saves by minutes it saves before an epoch's last step too: a stop in the validation after that step goes on
-    from there. Must come after every callback with a state, so that the state saved after an epoch is complete.
+    The run's last step, perhaps within an epoch, is saved after its validation as an epoch's last is. Where it saves by
+    minutes it saves before such a step too: a stop in the validation after that step goes on from there. Must come after
+    every callback with a state, so that the state saved after an epoch is complete.
 
     Args:
       checkpoints: where to save.
@@ -212,29 +214,40 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self.every_steps, self.every_minutes = every_steps, every_minutes
         self.saved_at = time.monotonic()
         # Epoch means begun before a run was stopped go on where they were.
-        self.unfinished = [v.numpy() for v in checkpoints.metrics.values()]
+        self.unfinished = self._means()
 
     def on_epoch_begin(self, epoch, logs=None):
         if int(self.model.step) % self.steps_per_epoch:
-            for variable, value in zip(self.checkpoints.metrics.values(), self.unfinished, strict=True):
-                variable.assign(value)
+            self._go_on_with_means()
 
     def on_train_batch_end(self, batch, logs=None):
         step = int(self.model.step)
-        if step % self.steps_per_epoch == 0:
+        if self._is_validated(step):
+            self.unfinished = self._means()
             return  # The epoch's end, with validation and the rate rule, is still to come.
         by_steps = self.every_steps and step % self.every_steps == 0
-        seconds = SHORT if step % self.steps_per_epoch == self.steps_per_epoch - 1 else 60 * self.every_minutes
+        seconds = SHORT if self._is_validated(step + 1) else 60 * self.every_minutes
         by_minutes = self.every_minutes and time.monotonic() - self.saved_at > seconds
-        if by_steps or by_minutes or step == self.last:
+        if by_steps or by_minutes:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         if int(self.model.step) % self.steps_per_epoch:
-            return  # The epoch may be gone on with: what is to be kept is from before its validation.
-        if self.rule.improved:
+            # The epoch may be gone on with: its means are those from before the validation.
+            self._go_on_with_means()
+        elif self.rule.improved:
             self.checkpoints.save_best()
         self._save()
+
+    def _is_validated(self, step: int) -> bool:
+        return step % self.steps_per_epoch == 0 or step == self.last
+
+    def _means(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self.checkpoints.metrics.values()]
+
+    def _go_on_with_means(self) -> None:
+        for variable, value in zip(self.checkpoints.metrics.values(), self.unfinished, strict=True):
+            variable.assign(value)
 
     def _save(self) -> None:
         self.checkpoints.save()

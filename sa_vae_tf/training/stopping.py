@@ -25,11 +25,12 @@ class StopAtSignals(keras.callbacks.Callback):
       steps_per_epoch: batches in an epoch. What follows an epoch's last step, its validation, is not saved half done:
         stopped there, training goes on from the last checkpoint before. Several replicas stop after a step alone, in
         validation the first one that follows.
+      last: step at which training ends, perhaps within an epoch; a validation follows it, too.
     """
 
-    def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int):
+    def __init__(self, checkpoints: Checkpoints, steps_per_epoch: int, last: int):
         super().__init__()
-        self.checkpoints, self.steps_per_epoch = checkpoints, steps_per_epoch
+        self.checkpoints, self.steps_per_epoch, self.last = checkpoints, steps_per_epoch, last
         self.received: int | None = None
 
     def __enter__(self) -> StopAtSignals:
@@ -59,7 +60,7 @@ class StopAtSignals(keras.callbacks.Callback):
         if not self.received:
             return
         step = int(self.model.step)
-        if step % self.steps_per_epoch:
+        if step % self.steps_per_epoch and step != self.last:
             self.checkpoints.save()
             self._stop(f"step {step} is saved")
         self._stop()

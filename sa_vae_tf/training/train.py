@@ -153,7 +153,7 @@ def _train(
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
     verbose = verbose if writes else 0
-    with second_ends_at_once(), StopAtSignals(checkpoints, steps_per_epoch) as stop_at_signals:
+    with second_ends_at_once(), StopAtSignals(checkpoints, steps_per_epoch, last) as stop_at_signals:
         for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
             model.fit(
                 batches_from(int(model.step), share),

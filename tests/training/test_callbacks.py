@@ -242,25 +242,34 @@ def test_checkpoints_by_minutes(monkeypatch):
     assert recorder.latest == [121 * STEPS_PER_EPOCH + 1, 242 * STEPS_PER_EPOCH + 1]
 
 
-@pytest.mark.parametrize(("every_minutes", "saved"), [(5.0, [STEPS_PER_EPOCH - 1]), (0.0, [])])
-def test_a_checkpoint_before_an_epochs_last_step(every_minutes, saved, monkeypatch):
+@pytest.mark.parametrize("last", [100, STEPS_PER_EPOCH - 1])
+@pytest.mark.parametrize("every_minutes", [5.0, 0.0])
+def test_a_checkpoint_before_a_step_with_a_validation(every_minutes, last, monkeypatch):
     clock = [1000.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
     model = CountingModel()
-    callback, recorder = saver(model, every_minutes=every_minutes)
+    callback, recorder = saver(model, every_minutes=every_minutes, last=last)
     callback.set_model(model)
-    for model.step in range(1, STEPS_PER_EPOCH + 1):
-        clock[0] += 2
+    end = min(last, STEPS_PER_EPOCH)
+    for model.step in range(1, end + 1):
+        clock[0] += 6 if model.step == end - 1 else 0.1
         callback.on_train_batch_end(0)
-    assert recorder.latest == saved
+    assert recorder.latest == ([end - 1] if every_minutes else [])
 
 
-def test_a_stop_within_an_epoch_is_saved_before_its_validation_and_is_no_best():
+def test_a_last_step_within_an_epoch_is_saved_after_its_validation_and_is_no_best():
     model = CountingModel()
-    callback, recorder = saver(model, improved=True, last=6)
+    callback, recorder = saver(model, improved=True, last=6, every_steps=1)
     train([callback], model)
-    train([callback], model, batches=2, epoch=1)
-    assert (recorder.latest, recorder.best) == ([4, 6], [4])
+    [mean] = recorder.metrics.values()
+    for model.step in (5, 6):
+        mean.assign(model.step)
+        callback.on_train_batch_end(0)
+    assert recorder.latest == [1, 2, 3, 4, 5]
+    mean.assign(0.0)  # As the validation does.
+    callback.on_epoch_end(1, {})
+    assert (recorder.latest, recorder.best) == ([1, 2, 3, 4, 5, 6], [4])
+    assert float(mean) == 6
 
 
 def test_means_of_an_unfinished_epoch_go_on_where_they_were():

@@ -11,6 +11,7 @@ from sa_vae_tf.errors import Interrupted
 from sa_vae_tf.training.stopping import StopAtSignals
 
 STEPS_PER_EPOCH = 4
+LAST = 11
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def stop():
     """The callback, beside a list of the steps that were saved."""
     model = SimpleNamespace(step=0, replicas=None)
     saved: list[int] = []
-    callback = StopAtSignals(SimpleNamespace(save=lambda: saved.append(model.step)), STEPS_PER_EPOCH)
+    callback = StopAtSignals(SimpleNamespace(save=lambda: saved.append(model.step)), STEPS_PER_EPOCH, LAST)
     callback.set_model(model)
     callback.saved = saved
     return callback
@@ -48,9 +49,10 @@ def test_the_step_in_progress_ends_and_is_saved(stop, number, status):
     assert stop.saved == [6]
 
 
+@pytest.mark.parametrize("step", [2 * STEPS_PER_EPOCH, LAST])
 @pytest.mark.parametrize("moment", ["on_train_batch_end", "on_test_batch_end", "on_epoch_end"])
-def test_an_epoch_that_is_not_whole_is_not_saved(stop, moment):
-    stop.model.step = 2 * STEPS_PER_EPOCH
+def test_a_step_that_is_not_validated_is_not_saved(stop, moment, step):
+    stop.model.step = step
     with stop:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Interrupted, match="the last checkpoint stands"):
