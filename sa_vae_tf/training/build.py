@@ -90,10 +90,17 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
         entries_at_once=_entries_at_once(config, vocabulary),
         seed=config.seed,
     )
-    most = max(config.steps_by_epoch().values())
-    if config.method == "sa_vae" and config.hvp == "exact" and most:
-        model.settings = keep_in_memory(model, _largest_part(config, vocabulary), most, config.kept_mib * 2**20)
+    if steps := _steps_worth_keeping(config):
+        model.settings = keep_in_memory(model, _largest_part(config, vocabulary), steps, config.kept_mib * 2**20)
     return model
+
+
+def _steps_worth_keeping(config: Config) -> int:
+    """Returns how many refinement steps, at most, the reverse pass goes through and may find kept."""
+    if config.method != "sa_vae" or config.hvp != "exact" or config.svi_patience:
+        return 0
+    most = max(config.steps_by_epoch().values())
+    return most if config.reverse_steps < 0 else min(most, config.reverse_steps)
 
 
 def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:

@@ -23,7 +23,7 @@ def keep_in_memory(model: LatentVariableModel, part: tf.TensorSpec, steps: int, 
     Args:
       model: whose decoder is used.
       part: of `x`, at its largest, that the decoder is given at once.
-      steps: refinement steps at most.
+      steps: refinement steps that are differentiated, at most.
       memory: bytes.
     """
     counts, room = [], steps

@@ -22,6 +22,9 @@ def kept(**changes) -> tuple[int, int, int]:
 def test_all_steps_where_there_is_room():
     assert kept() == (20, 20, 20)
     assert kept(svi_steps=3, svi_steps_schedule="2:7") == (7, 7, 7)
+    # More than are differentiated would be of no use.
+    assert kept(reverse_steps=2) == (2, 2, 2)
+    assert kept(svi_steps=3, reverse_steps=5) == (3, 3, 3)
 
 
 @pytest.mark.parametrize("mib", [1, 2, 5, 9, 10, 11, 20])
@@ -55,6 +58,8 @@ def test_nothing():
     # Of use to an exact product of SA-VAE alone.
     assert kept(method="vae_svi") == (0, 0, 0)
     assert kept(hvp="finite_difference") == (0, 0, 0)
+    # Whether a step is taken, or differentiated, is known too late or never so.
+    assert kept(svi_patience=2) == kept(reverse_steps=0) == (0, 0, 0)
     # Its likelihood marks nothing.
     model, _ = make(Config(**SIZES["synthetic"]))
     assert model.settings.keep == (0, 0, 0)
