@@ -62,8 +62,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls `main`, and ends the program.
 
     Exit status: 0 done, 2 wrong flags or input, 3 training diverged, 75 another worker lost, 130 interrupted, 141
-    nobody reads its output any more, 143 terminated, 1 anything else. Errors that are the user's to mend are one line on standard error; nothing written
-    before is lost.
+    nobody reads its output any more, 143 terminated, 1 anything else. Errors that are the user's to mend are one line
+    on standard error; nothing written before is lost.
     """
 
     def guarded(argv: Sequence[str]) -> None:

@@ -188,8 +188,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint after each epoch, and within an epoch by steps or minutes; keeps the best.
 
     The run's last step, perhaps within an epoch, is saved after its validation as an epoch's last is. Where it saves by
-    minutes it saves before such a step too: a stop in the validation after that step goes on from there. Must come after
-    every callback with a state, so that the state saved after an epoch is complete.
+    minutes it saves before such a step too: a stop in the validation after that step goes on from there. Must come
+    after every callback with a state, so that the state saved after an epoch is complete.
 
     Args:
       checkpoints: where to save.

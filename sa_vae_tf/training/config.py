@@ -194,8 +194,8 @@ class Config:
         "GPU, fused; fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and "
         "what is between products of the softmax, of a step that it does not compile as a whole, and wide convolutions "
         "are taken by frequencies; bfloat16: as hybrid, but no convolution by frequencies, and factors of large "
-        "products, convolutions and recurrences rounded to this type; plain: TensorFlow's own derivatives, for reference, which XLA makes slow: give "
-        "--nojit_compile.",
+        "products, convolutions and recurrences rounded to this type; plain: TensorFlow's own derivatives, for "
+        "reference, which XLA makes slow: give --nojit_compile.",
         choices=("auto", *KERNELS),
     )  # fmt: skip
 
@@ -279,7 +279,7 @@ class Config:
                 )
             if not numbers[0]:
                 raise UserError(
-                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epochs from 1 on; the first has those of "
+                    f"--svi_steps_schedule={self.svi_steps_schedule}: expected epochs from 1 on; before them it is "
                     f"--svi_steps={self.svi_steps}"
                 )
             steps[numbers[0]] = numbers[1]
