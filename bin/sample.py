@@ -98,12 +98,9 @@ def _check_output(output: Path) -> None:
 
 
 def _print(lines: Iterator[str]) -> None:
-    try:
-        for line in lines:
-            sys.stdout.buffer.write(line.encode())  # JSON is UTF-8, whatever the terminal's encoding.
-            sys.stdout.buffer.flush()
-    except BrokenPipeError:  # Who reads, such as `head`, has enough. What is flushed at exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for line in lines:
+        sys.stdout.buffer.write(line.encode())  # JSON is UTF-8, whatever the terminal's encoding.
+        sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

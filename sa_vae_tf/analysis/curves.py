@@ -102,7 +102,7 @@ def _notes(
     if warming:
         ended = max(warming) < max(e["epoch"] for epochs in runs.values() for e in epochs if "epoch" in e)
         notes.append(
-            f"KL warm-up {f'to epoch {max(warming) + 1}' if ended else 'in all epochs'}: "
+            f"KL warm-up {f'to epoch {max(warming)}' if ended else 'in all epochs'}: "
             "training counts the KL for less than the bound does, which may rise"
         )
     return notes

@@ -68,14 +68,14 @@ def train_command(config: Config, flagfile: str) -> str:
 def training_minutes(metrics: Sequence[Mapping[str, Any]]) -> float:
     """Returns the time of all training steps of a run, in minutes.
 
-    It is what the run would have taken had it never been stopped. Validation, and what is compiled in the first step
-    of an epoch, are left out.
+    It is what the run would have taken had it never been stopped. Validation, what is compiled in the first step of an
+    epoch, and epochs of one step are left out.
 
     Args:
       metrics: the lines of its metrics.jsonl.
     """
     steps = np.diff([0, *(line["step"] for line in metrics)])
-    return float(sum(steps * [line["step_seconds"] for line in metrics])) / 60
+    return float(sum(steps * [line.get("step_seconds", 0.0) for line in metrics])) / 60
 
 
 def run_table(

@@ -67,8 +67,8 @@ class Config:
         "on all parts of a CPU together or on each GPU; what does not fit is computed again.", low=0,
     )  # fmt: skip
     eval_batch_size: int = _option(
-        250, "Examples evaluated at once; the results do not depend on it, unless refinement clips over a batch "
-        "(--hvp=authors, --svi_clip_scope=batch): then the batches are those of training, --batch_size.", low=1,
+        250, "Examples evaluated at once; the results do not depend on it, unless refinement clips over a batch, which "
+        "these then are (--hvp=authors, --svi_clip_scope=batch).", low=1,
     )  # fmt: skip
     max_eval_examples: int = _option(0, "Validation examples used after each epoch; 0: all.", low=0)
     checkpoint_minutes: float = _option(5.0, "Minutes between checkpoints within an epoch; 0: none.", low=0)

@@ -86,7 +86,7 @@ def test_what_needs_a_word_has_one(tmp_path, drawn):
         curves.draw_learning_curves(runs, tmp_path / "curves.png")
     assert [figure.legends[0].get_title().get_text() for figure in drawn] == [
         "",
-        "KL warm-up to epoch 3: training counts the KL for less than the bound does, which may rise",
+        "KL warm-up to epoch 2: training counts the KL for less than the bound does, which may rise",
         "initial: bound of the posterior before its refinement",
     ]
 

@@ -60,6 +60,15 @@ def test_every_method_trains_and_is_evaluated(method, decoder, files, data_dir, 
     assert results["examples"] == 20
 
 
+def test_a_language_model_has_no_posterior(language_model):
+    results = evaluate(language_model, iw_samples=3)
+    for name in ("kl", "reconstruction", "mutual_information", "active_units", "iw_samples", "svi_init"):
+        assert results[name] is None
+    assert results["nll_iw"] == results["nll_bound"]
+    with pytest.raises(UserError, match="--svi_steps=0: --method=lm has no latent variable whose posterior to refine"):
+        evaluate(language_model, svi_steps=0)
+
+
 def test_options_of_training(files, data_dir, language_model, tmp_path):
     config = corpora.tiny(
         tmp_path / "run", data_dir, files, method="vae", word_dropout=0.5, dropout=0.5, free_bits=0.1,
