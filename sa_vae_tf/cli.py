@@ -17,7 +17,7 @@ from absl import app, flags
 
 from sa_vae_tf import environment, flag_files
 from sa_vae_tf.errors import DISK_FULL, Interrupted, TrainingDiverged, UserError, WorkerLost, one_line
-from sa_vae_tf.interrupts import INTERRUPTED, end_at_once
+from sa_vae_tf.interrupts import INTERRUPTED, end_at_once, ends_when_busy
 from sa_vae_tf.messages import program, set_up_logging
 
 WRONG_FLAGS = 2
@@ -72,7 +72,7 @@ def run(main: Callable[[], None]) -> None:
             if signal.getsignal(signal.SIGINT) in (_interrupted_at_start, signal.default_int_handler):
                 signal.signal(signal.SIGINT, end_at_once)
             _make_room_for_files()
-            with _released():
+            with _released(), ends_when_busy():
                 main()
         except (UserError, TrainingDiverged) as error:
             _fail(str(error), DIVERGED if isinstance(error, TrainingDiverged) else WRONG_FLAGS)

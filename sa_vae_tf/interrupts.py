@@ -33,10 +33,13 @@ def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def second_ends_at_once() -> Iterator[None]:
-    """While it lasts a second SIGINT ends a program as `end_at_once` does, whatever handler there is by then.
+def ends_when_busy(signals: int = 1) -> Iterator[None]:
+    """While it lasts SIGINT ends a program at once even within TensorFlow, if `end_at_once` is its handler.
 
-    Python runs a handler when what it has called returns, and a step that is being compiled may not for a minute.
+    Python runs a handler when what it has called returns: what computes or compiles may not for a minute.
+
+    Args:
+      signals: the first signal that does so, SIGTERM counted; from the second on whatever the handler is by then.
     """
     main = threading.current_thread() is threading.main_thread()
     if not main or signal.getsignal(signal.SIGINT) is not end_at_once:
@@ -45,7 +48,7 @@ def second_ends_at_once() -> Iterator[None]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_end_at_second, args=(reading,), daemon=True).start()
+    threading.Thread(target=_end_at, args=(signals, reading), daemon=True).start()
     try:
         yield
     finally:
@@ -53,14 +56,15 @@ def second_ends_at_once() -> Iterator[None]:
         os.close(writing)
 
 
-def _end_at_second(reading: int) -> None:
+def _end_at(signals: int, reading: int) -> None:
     """Reads the numbers of signals until there are no more."""
-    received = False
+    received = 0
     with os.fdopen(reading, "rb", buffering=0) as numbers:
         while number := numbers.read(1):
-            if received and number[0] == signal.SIGINT:
+            received += number[0] in (signal.SIGINT, signal.SIGTERM)
+            handled = signals > 1 or signal.getsignal(signal.SIGINT) is end_at_once
+            if number[0] == signal.SIGINT and received >= signals and handled:
                 end_at_once(signal.SIGINT, None)
-            received |= number[0] in (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager

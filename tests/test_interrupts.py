@@ -54,31 +54,44 @@ BUSY = """
 import hashlib, signal
 from sa_vae_tf import interrupts
 signal.signal(signal.SIGINT, interrupts.end_at_once)
-with interrupts.second_ends_at_once():
-    signal.signal(signal.SIGINT, lambda *_: None)
+with interrupts.ends_when_busy(SIGNALS):
+    if SIGNALS > 1:
+        signal.signal(signal.SIGINT, lambda *_: None)
     print("begun", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2 * 10**9)
 """
 
 
-def test_a_second_one_ends_a_program_that_is_busy():
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_program_that_is_busy_ends(signals):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", BUSY]
+    command = [sys.executable, "-c", f"SIGNALS = {signals}{BUSY}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as busy:
         assert busy.stdout.readline() == "begun\n"
-        busy.send_signal(signal.SIGINT)
-        time.sleep(0.2)
-        assert busy.poll() is None
+        for _ in range(signals - 1):
+            busy.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+            assert busy.poll() is None
         busy.send_signal(signal.SIGINT)
         assert busy.wait(10) == interrupts.INTERRUPTED
         assert busy.stderr.read().endswith(": interrupted\n")
 
 
-def test_nothing_is_left_behind_where_no_second_one_came():
+def test_another_handler_is_left_to_act(handler):
+    own, before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGINT, interrupts.end_at_once)
+    with interrupts.ends_when_busy():
+        signal.signal(signal.SIGINT, own)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.2)
+    assert handler == [signal.SIGINT]
+    signal.signal(signal.SIGINT, before)
+
+
+def test_nothing_is_left_behind_where_none_came():
     before = signal.signal(signal.SIGINT, interrupts.end_at_once)
     files, threads = len(os.listdir("/dev/fd")), threading.active_count()
     try:
-        with interrupts.second_ends_at_once():
+        with interrupts.ends_when_busy():
             assert threading.active_count() == threads + 1
         wakeup = signal.set_wakeup_fd(-1)
     finally:

@@ -14,7 +14,7 @@ from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError, WorkerLost
-from sa_vae_tf.interrupts import second_ends_at_once
+from sa_vae_tf.interrupts import ends_when_busy
 from sa_vae_tf.training.build import build_model, select_device
 from sa_vae_tf.training.callbacks import (
     EpochCount,
@@ -153,7 +153,7 @@ def _train(
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
     verbose = verbose if writes else 0
-    with second_ends_at_once(), StopAtSignals(checkpoints, steps_per_epoch, last) as stop_at_signals:
+    with ends_when_busy(signals=2), StopAtSignals(checkpoints, steps_per_epoch, last) as stop_at_signals:
         for first_epoch, epochs, steps in _fits(int(model.step), last, steps_per_epoch):
             model.fit(
                 batches_from(int(model.step), share),
