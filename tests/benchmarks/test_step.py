@@ -15,7 +15,9 @@ TINY = Config(**{**SIZES["small"], "vocab_size": 46, "embedding_dim": 6, "units"
                  "svi_clip_norm": 0.5, "bound_weights": "uniform", "jit_compile": False})  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{}, {"bound_weights": "final", "svi_clip_norm": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, pytest.param({"bound_weights": "final", "svi_clip_norm": 0.0}, marks=pytest.mark.slow)]
+)
 def test_plain_double_backpropagation_learns_the_same(changes):
     config = dataclasses.replace(TINY, **changes)
     (model, batch), (plain, _) = make(config), make(dataclasses.replace(config, kernels="plain"))

@@ -27,6 +27,7 @@ def test_one_json_line(config, launcher):
     assert (figures["config"], figures["svi_steps"]) == (config, 0)  # A VAE takes no steps.
 
 
+@pytest.mark.slow
 def test_a_device_a_core(launcher):
     [figures] = benchmark(
         launcher, "--config=synthetic", "--svi_steps=1", "--repeats=1", "--strategy=mirrored", "--replicas=2"

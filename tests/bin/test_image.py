@@ -50,6 +50,7 @@ def test_every_method_trains_and_is_evaluated(method, data_file, data_dir, tmp_p
         assert evaluate(run, split="train", iw_samples=0, gap_steps=0)["examples"] == 36
 
 
+@SLOW
 def test_a_run_goes_on_with_the_kernels_that_were_chosen(data_file, data_dir, tmp_path):
     whole = images.tiny(tmp_path / "whole", data_dir, data_file, method="vae", kernels="auto")
     train(whole, verbose=0)

@@ -53,6 +53,7 @@ def test_every_flag_arrives(launcher, run_dir, tmp_path):
     assert all(len(line["text"].split()) <= 3 for line in lines)
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_enough(run_dir):
     # In Latin-1, which JSON is not written in.
     command = [sys.executable, "bin/sample.py", f"--run_dir={run_dir}", "--num_samples=1000", "--batch_size=2"]

@@ -147,6 +147,7 @@ def test_too_many_skipped_steps(launcher, config, tmp_path):
 # --- A full disk, by a limit on the size of each file.
 
 
+@pytest.mark.slow
 def test_no_room_for_a_checkpoint_then_for_figures_then_enough(launcher, stopped, undisturbed):
     before = runs.newest(stopped.run_dir)
     ended = train(launcher, stopped, limits={"FSIZE": 20_000})
@@ -179,6 +180,7 @@ def test_no_room_for_the_first_checkpoint(launcher, config, tmp_path):
     assert train(launcher, dataclasses.replace(config, num_epochs=0)).status == 0
 
 
+@pytest.mark.slow
 def test_no_room_for_events(launcher, stopped):
     folder = Path(stopped.run_dir, "checkpoints", "latest")
     room = max(path.stat().st_size for path in folder.iterdir()) + 1000

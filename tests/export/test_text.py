@@ -97,7 +97,7 @@ def test_steps_matter(model, sentences):
     [
         {"method": "lm"},
         pytest.param({"method": "vae", "decoder": "cnn"}, marks=pytest.mark.slow),
-        {"method": "svi", "svi_init": "random", "layers": 2},
+        pytest.param({"method": "svi", "svi_init": "random", "layers": 2}, marks=pytest.mark.slow),
         pytest.param({"method": "sa_vae", "kernels": "plain"}, marks=pytest.mark.slow),
         pytest.param({"method": "vae", "jit_compile": True}, marks=pytest.mark.slow),
     ],

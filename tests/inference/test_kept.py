@@ -90,9 +90,7 @@ def plain() -> list[np.ndarray]:
 
 
 # Every kind of step is among these few.
-DEFAULT = {
-    ("fused", False, *case) for case in (("everything", 2048), ("nothing", 7), ("everything", 7), ("four kinds", 7))
-}
+DEFAULT = {("fused", False, *case) for case in (("everything", 2048), ("nothing", 7), ("four kinds", 7))}
 CASES = [
     pytest.param(*case, marks=() if case in DEFAULT else pytest.mark.slow)
     for case in itertools.product(["fused", "hybrid"], [False, True], KEPT, [2048, 7])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 from typing import Any
 
 import keras
@@ -25,6 +26,13 @@ MODES = {
     "graph": lambda f: tf.function(f, autograph=False),
     "xla": lambda f: tf.function(f, autograph=False, jit_compile=True),
 }
+
+
+def in_graphs(values, everywhere):
+    """Returns values with modes: of one value all, of the others by default the graph alone."""
+    slow = pytest.mark.slow
+    cases = itertools.product(values, MODES)
+    return [pytest.param(v, m, marks=() if m == "graph" or v == everywhere else slow) for v, m in cases]
 
 
 def lstm_inputs(time: int) -> list[tf.Tensor]:
@@ -80,8 +88,7 @@ def compare(fused, plain, inputs, local, mode):
             assert np.max(np.abs(e)) > 1e-3
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("time", [1, 3, UNROLLED + 4])
+@pytest.mark.parametrize(("time", "mode"), in_graphs([1, 3, UNROLLED + 4], everywhere=UNROLLED + 4))
 def test_lstm(time, mode):
     # The refinement's gradient goes to shift and first hidden state; their second derivatives go everywhere.
     compare(FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(time), [1, 3], mode)
@@ -91,8 +98,7 @@ def test_lstm_with_every_input_local():
     compare(FUSED.hidden_states, PLAIN.hidden_states, lstm_inputs(3), [0, 1, 3, 4], "graph")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("filled", [1, BATCH, 6])
+@pytest.mark.parametrize(("filled", "mode"), in_graphs([1, BATCH, 6], everywhere=6))
 def test_lstm_whose_examples_are_columns(filled, mode, monkeypatch):
     monkeypatch.setattr(lstm, "FILLED", filled)
     compare(COLUMNS, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3], mode)
@@ -147,8 +153,7 @@ def test_rounded_factors(mode, exponentials):
             assert 0 < np.max(np.abs(a - e)) < 0.05 * np.max(np.abs(e))
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("columns", [1, 2, 5])
+@pytest.mark.parametrize(("columns", "mode"), in_graphs([1, 2, 5], everywhere=2))
 def test_softmax_in_blocks(columns, mode, exponentials, monkeypatch):
     # Of one word each, of two but for one, and of five and four.
     monkeypatch.setattr(softmax, "COLUMNS", columns)
