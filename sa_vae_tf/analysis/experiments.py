@@ -8,9 +8,9 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,34 +97,43 @@ def in_process(function: Callable[..., Result], *arguments: Any) -> Result:
     Raises:
       WorkerLost: if that process is ended.
     """
-    executor = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent)
+    context = multiprocessing.get_context("spawn")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(sending, function, arguments))
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        future = executor.submit(function, *arguments)
+        process.start()
     finally:
         signal.signal(signal.SIGINT, handler)
+    sending.close()
     try:
         with interrupts.raised():
-            return future.result()
-    except BrokenProcessPool:
+            result, error, where = receiving.recv()
+    except EOFError:
         raise WorkerLost(
             "the process that trains and evaluates was ended, perhaps since memory was short: the same command goes on"
         ) from None
     finally:
-        for process in multiprocessing.active_children():
-            process.terminate()
-        executor.shutdown()
+        process.terminate()
+        process.join()
+    if error:
+        raise error from RuntimeError(where)
+    return result
+
+
+def _send_result(sending: Connection, function: Callable, arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        sending.send((function(*arguments), None, ""))
+    except BaseException as error:
+        sending.send((None, error, traceback.format_exc()))  # Pickled, it has no traceback of its own.
 
 
 def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
-
-    def end_after_it() -> None:
-        parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=end_after_it, daemon=True).start()
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:

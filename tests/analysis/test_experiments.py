@@ -2,6 +2,7 @@
 
 import dataclasses
 import signal
+import sys
 
 import pytest
 
@@ -61,3 +62,15 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
 def test_a_process_that_is_killed():
     with pytest.raises(WorkerLost, match="the process that trains and evaluates was ended"):
         in_process(signal.raise_signal, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_what_a_process_raises_is_raised():
+    with pytest.raises(SystemExit, match="3"):
+        in_process(sys.exit, 3)
+    with pytest.raises(UserError, match="no file there"):
+        in_process(_refuse, "no file there")
+
+
+def _refuse(message):
+    raise UserError(message)
