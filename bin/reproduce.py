@@ -95,7 +95,7 @@ def _check_meaning():
     which = f"--table={TABLE.value}" if FIGURE.value is None else f"--figure={FIGURE.value}"
     for flag in (*(OF_TABLES if FIGURE.value else ()), *(OF_METHOD_TABLES if TABLE.value not in (2, 3) else ())):
         if flag.present:
-            raise UserError(f"--{flag.name}={flag.value}: has no meaning for {which}; expected it left out")
+            raise UserError(f"--{flag.name}: has no meaning for {which}; expected it left out")
 
 
 def _writable(flag):

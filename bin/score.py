@@ -122,6 +122,8 @@ class Source(NamedTuple):
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     warnings.simplefilter("ignore")  # Of NumPy on a header that it reads as Python.
+    for path in (SAVED_MODEL, INPUT, OUTPUT):
+        flags.FLAGS[path.name].value = os.path.expanduser(path.value)  # Shells leave a ~ behind an equals sign.
     try:
         score_file()
         print(end="", flush=True)

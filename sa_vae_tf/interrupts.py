@@ -26,9 +26,10 @@ def end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     """Ends the process; a handler of SIGINT."""
     # Of two threads the first one tells; that it is the same one twice is no reason to wait for ever.
     if _ending.acquire(timeout=1):
-        with contextlib.suppress(Exception):  # The signal may have come while the stream was being written to.
-            sys.stdout.flush()
         os.write(2, f"{program()}: interrupted\n".encode())
+        # The signal may have come while the stream was being written to, by the thread that waits for this one.
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
     os._exit(INTERRUPTED)
 
 

@@ -77,6 +77,35 @@ def test_a_program_that_is_busy_ends(signals):
         assert busy.stderr.read().endswith(": interrupted\n")
 
 
+# A thread that ends the program and cannot flush, as while another one writes.
+STUCK = """
+import signal, sys, threading, time
+from sa_vae_tf import interrupts
+
+class Stream:
+    def flush(self):
+        time.sleep(0 if threading.current_thread() is threading.main_thread() else 60)
+
+signal.signal(signal.SIGINT, interrupts.end_at_once)
+with interrupts.ends_when_busy():
+    print("begun", flush=True)
+    sys.stdout = Stream()
+    while True:
+        time.sleep(60)
+"""
+
+
+def test_the_message_waits_for_no_stream():
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", STUCK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as stuck:
+        assert stuck.stdout.readline() == "begun\n"
+        time.sleep(0.2)
+        stuck.send_signal(signal.SIGINT)
+        assert stuck.wait(10) == interrupts.INTERRUPTED
+        assert stuck.stderr.read().endswith(": interrupted\n")
+
+
 def test_another_handler_is_left_to_act(handler):
     own, before = signal.getsignal(signal.SIGINT), signal.signal(signal.SIGINT, interrupts.end_at_once)
     with interrupts.ends_when_busy():

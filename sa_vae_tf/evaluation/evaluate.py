@@ -118,6 +118,7 @@ def evaluate(
         "mutual_information": None,
         "active_units": None,
         "amortization_gap": average.get("amortization_gap"),
+        "gap_steps": gap_steps if "amortization_gap" in average else None,
         "examples": len(columns["nll_bound"]),
         "svi_steps": (model.steps if method.refines else 0) if svi_steps is None else svi_steps,
         "svi_init": (svi_init or ("encoder" if method.encoder else config.svi_init)) if method.latent else None,

@@ -69,12 +69,12 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         (
             "reproduce",
             ["--table=1", "--rows=VAE"],
-            ["error: --rows=['VAE']: has no meaning for --table=1; expected it le"],
+            ["error: --rows: has no meaning for --table=1; expected it left out"],
         ),
         (
             "reproduce",
             ["--figure=2", "--seeds=2"],
-            ["error: --seeds=2: has no meaning for --figure=2; expected it left"],
+            ["error: --seeds: has no meaning for --figure=2; expected it left out"],
         ),
         ("reproduce", ["--table=1", "--figure=1"], ["error: --table=1 --figure=1: expected one of "]),
         (

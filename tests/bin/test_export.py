@@ -232,6 +232,7 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
         ("export", ["--run_dir={run}", "--export_dir={tmp}/new", "--version=0"], "--version=0: expected a positive"),
         ("score", [], "--output: expected the name of a new file, for the scores"),
         ("score", ["--output={tmp}/o", "--input={lines}"], "--saved_model=: no exported model there; expected the"),
+        ("score", ["--saved_model=~/no", "--output={tmp}/o"], "--saved_model={home}/no: no exported model there"),
         ("score", ["--saved_model={exports}", "--output={tmp}/o"], "--saved_model={exports}: no exported model there"),
         ("score", ["--saved_model={model}", "--output={tmp}/o"], "--input=: cannot be read (No such file"),
         ("score", ["--saved_model={model}", "--output={lines}"], "--output={lines}: is there already; expected the n"),
@@ -254,7 +255,7 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
         shutil.copy(Path(run_dir) / name, tmp_path / "empty")
     names = {
         "tmp": tmp_path, "run": run_dir, "model": model, "exports": model.parent, "lines": files["test_file"],
-        "empty": tmp_path / "empty",
+        "empty": tmp_path / "empty", "home": Path.home(),
     }  # fmt: skip
     ended = launcher.run(f"bin/{script}.py", *(argument.format(**names) for argument in arguments))
     assert_one_line(ended, 2, f"{script}.py: error: {message.format(**names)}")
