@@ -22,6 +22,7 @@ from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.sources import check_kept_sources
 from sa_vae_tf.training.train import train
 
 Result = TypeVar("Result")
@@ -32,14 +33,17 @@ ASKED = "asked"
 def check_runs(configs: Iterable[Config]) -> None:
     """Checks, before anything is trained, that no run folder under --runs is in the way.
 
+    One whose data files have changed since it began is.
+
     Args:
       configs: settings of the runs; `run_dir` names the folder.
 
     Raises:
-      UserError: if a folder holds a run with other settings or more epochs.
+      UserError: if a folder holds a run with other settings, more epochs or of other data.
     """
     for config in configs:
-        run = RunFolder(config.run_dir)
+        run = RunFolder(config.run_dir, "runs")
+        check_kept_sources(run)
         differing = run.differing(config)
         if run.epochs() > config.num_epochs:
             differing.append(f"--num_epochs is {run.epochs()} there and {config.num_epochs} here")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
     return now
 
 
+def check_kept_sources(run: RunFolder) -> None:
+    """Checks, as `check_sources`, what is still where it was when that was written down."""
+    paths = {split: state.get("path") for split, state in _before(run).items()}
+    check_sources(run, {split: path for split, path in paths.items() if isinstance(path, str) and os.path.exists(path)})
+
+
 def _file(run: RunFolder) -> Path:
     return run.path / "sources.json"
 
@@ -63,7 +70,8 @@ def _before(run: RunFolder) -> dict[str, Any]:
 
 def _state(source: str, before: Mapping[str, Any]) -> dict[str, Any]:
     files = fingerprint(source)
-    state = {"bytes": sum(file.size for file in files), "modified_ns": max(file.modified_ns for file in files)}
+    state: dict[str, Any] = {"path": os.path.abspath(source), "bytes": sum(file.size for file in files)}
+    state["modified_ns"] = max(file.modified_ns for file in files)
     if all(before.get(name) == value for name, value in state.items()):
         return dict(before)
     return {**state, "sha256": sha256(*(file.path for file in files))}

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from sa_vae_tf.analysis import experiments
-from sa_vae_tf.analysis.experiments import evaluated, in_process, read_results
+from sa_vae_tf.analysis.experiments import check_runs, evaluated, in_process, read_results
 from sa_vae_tf.errors import UserError, WorkerLost
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.sources import keep_sources
 from tests import runs
 
 
@@ -57,6 +58,19 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
         with pytest.raises(MemoryError):
             evaluated(asked, "table.json")
     assert made == [2, 3, 4, 4]
+
+
+def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
+    (tmp_path / "a.txt").write_text("a b\n")
+    config = runs.tiny(tmp_path / "run", "")
+    run = RunFolder(config.run_dir)
+    run.open_for_training(config)
+    run.append_metrics({"epoch": 1, "step": 3})
+    keep_sources(run, {"train": str(tmp_path / "a.txt")})
+    check_runs([config])
+    (tmp_path / "a.txt").write_text("a c\n")
+    with pytest.raises(UserError, match=f"holds something else than when the run in --runs={run.path} began"):
+        check_runs([config])
 
 
 def test_a_process_that_is_killed():

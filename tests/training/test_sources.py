@@ -1,5 +1,6 @@
 """Files that change after a run began."""
 
+import json
 import os
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources, keep_sources
+from sa_vae_tf.training.sources import check_kept_sources, check_sources, keep_sources
 
 
 @pytest.fixture
@@ -42,6 +43,26 @@ def test_a_file_that_changes(run, tmp_path):
     assert (run.path / "sources.json").read_text() == kept
     keep_sources(run, {**sources, "test": str(train)})
     assert (run.path / "sources.json").read_text() != kept
+
+
+def test_files_are_found_where_they_were(run, tmp_path):
+    check_kept_sources(run)
+    for split in ("train", "validation"):
+        (tmp_path / split).write_text("a b\n")
+    keep_sources(run, {split: str(tmp_path / split) for split in ("train", "validation")})
+    check_kept_sources(run)
+    (tmp_path / "train").unlink()
+    check_kept_sources(run)
+    (tmp_path / "validation").write_text("a c\n")
+    with pytest.raises(UserError, match="validation: holds something else"):
+        check_kept_sources(run)
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "\0"])
+def test_a_place_that_is_none(path, run):
+    state = {"path": path, "bytes": 1, "modified_ns": 1, "sha256": ""}
+    (run.path / "sources.json").write_text(json.dumps({"train": state}))
+    check_kept_sources(run)
 
 
 def test_a_folder(run, tmp_path):
