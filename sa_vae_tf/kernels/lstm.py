@@ -15,7 +15,7 @@ import tensorflow as tf
 from sa_vae_tf.inference.kept import Keep, kept
 from sa_vae_tf.kernels import recurrences
 from sa_vae_tf.kernels.fusion import as_it_is
-from sa_vae_tf.kernels.products import Precision, product, rounded
+from sa_vae_tf.kernels.products import Precision, apart, product, rounded
 from sa_vae_tf.kernels.recurrences import Inputs, Reverse, before
 from sa_vae_tf.kernels.residuals import with_residuals
 from sa_vae_tf.kernels.scan import is_unrolled
@@ -149,7 +149,8 @@ def _factors(kernel, axis, precision):
 
 def _to_kernel(states, cotangents, axis, precision):
     """Returns what the cotangents of the gates' arguments are for the recurrent kernel."""
-    return product(_rows(states, axis), _rows(cotangents, axis), precision, transpose_a=True)
+    found = product(_rows(states, axis), apart(_rows(cotangents, axis)), precision, transpose_a=True)
+    return found[:, : cotangents.shape[axis]]
 
 
 def _columns(x: tf.Tensor) -> tf.Tensor:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from sa_vae_tf.kernels.products import apart
 from sa_vae_tf.kernels.scan import scan
 
 
@@ -209,12 +210,16 @@ def _times(factor: tf.Tensor, axis: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
     They are rounded to the type of the factor. Their products are not: XLA alone has such an operation on a CPU.
     """
+    on_right = apart(factor)
 
     def times(examples):
-        x, y = (examples, factor) if axis == -1 else (factor, examples)
+        x, y = (examples, on_right) if axis == -1 else (factor, examples)
         if factor.dtype == examples.dtype:
-            return x @ y
-        return tf.raw_ops.BatchMatMulV3(x=tf.cast(x, factor.dtype), y=tf.cast(y, factor.dtype), Tout=examples.dtype)
+            found = x @ y
+        else:
+            x, y = tf.cast(x, factor.dtype), tf.cast(y, factor.dtype)
+            found = tf.raw_ops.BatchMatMulV3(x=x, y=y, Tout=examples.dtype)
+        return found[:, : factor.shape[-1]] if axis == -1 else found
 
     return times
 

@@ -104,6 +104,13 @@ def test_lstm_whose_examples_are_columns(filled, mode, monkeypatch):
     compare(COLUMNS, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3], mode)
 
 
+@pytest.mark.parametrize("function", [FUSED.hidden_states, COLUMNS], ids=["rows", "columns"])
+def test_lstm_whose_factors_have_columns_added(function, monkeypatch):
+    # The kernel has a multiple of so many columns, and its transposed.
+    monkeypatch.setattr(products, "CROWDED", UNITS)
+    compare(function, PLAIN.hidden_states, lstm_inputs(UNROLLED + 1), [1, 3], "graph")
+
+
 def test_programs_of_their_own_compute_the_same(monkeypatch):
     monkeypatch.setattr(softmax, "COLUMNS", 5)
     targets = words(6)

@@ -1,4 +1,4 @@
-"""Parts of a factor."""
+"""Parts of a factor, and columns that keep its rows apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.kernels.products import in_columns
+from sa_vae_tf.kernels.products import apart, in_columns
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,11 @@ def test_parts_are_of_near_equal_width_and_start_with_a_line_of_the_cache(width,
     assert [part.shape[1] for part in parts] == expected
     np.testing.assert_array_equal(tf.concat(parts, 1), matrix)
     assert [part.shape[0] for part in in_columns(matrix[0], columns)] == expected
+
+
+@pytest.mark.parametrize(("width", "expected"), [(512, 528), (1024, 1040), (511, 511), (1040, 1040), (400, 400)])
+def test_a_factor_whose_rows_are_kept_apart_has_columns_of_zeros_after_its_own(width, expected):
+    matrix = tf.random.stateless_normal([3, width], [0, 1])
+    found = apart(matrix)
+    np.testing.assert_array_equal(found[:, :width], matrix)
+    np.testing.assert_array_equal(found[:, width:], np.zeros([3, expected - width]))
