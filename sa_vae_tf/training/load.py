@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
+
+logger = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
@@ -51,6 +54,9 @@ def _restored(run: RunFolder, config: Config) -> Loaded:
     model = build_model(config, vocabulary)
     if not Checkpoints(run, model).restore_best():
         raise UserError(f"--{run.flag}={run.path}: no checkpoint yet; train the run first")
+    if model.trainable_variables and not int(model.step):
+        message = "--%s=%s: no step has been taken yet; its weights are those that it began with"
+        logger.warning(message, run.flag, run.path)
     # As many refinement steps as in the epoch that the checkpoint is from.
     steps = {line["step"]: line["svi_steps"] for line in run.read_metrics() if "svi_steps" in line}
     model.steps = steps.get(int(model.step), config.steps_at(0))
