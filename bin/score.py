@@ -451,7 +451,11 @@ def parse(argv: list[str]) -> list[str]:
     except SystemExit:
         sys.exit(0)  # absl shows the help and ends with 1.
     except (flags.Error, ValueError) as error:
-        fail(str(error).removeprefix("flag "), WRONG_INPUT)
+        wrong = str(error).removeprefix("flag ")
+        if isinstance(error, flags.IllegalFlagValueError) and isinstance(error.__context__, ValueError):
+            given = wrong.removesuffix(f": {error.__context__}")
+            wrong = f"{given}: expected {flags.FLAGS[given.removeprefix('--').split('=')[0]].parser.syntactic_help}"
+        fail(wrong, WRONG_INPUT)
     if rest[1:]:
         fail(f"unexpected argument {rest[1]!r}: flags are written --name=value", WRONG_INPUT)
     return rest

@@ -199,7 +199,10 @@ def check_latent(config: Config, request: Request) -> None:
 
 def _read(request: Request, max_length: int) -> list[list[str]]:
     """Returns the words of each line of the input."""
-    lines = list(read_lines(request.input))
+    try:
+        lines = list(read_lines(request.input))
+    except UserError as error:  # It names the file.
+        raise UserError(f"--input={error}") from None
     for number, words in enumerate(lines, 1):
         where = f"--input={request.input}: line {number}"
         if not words:
@@ -209,7 +212,7 @@ def _read(request: Request, max_length: int) -> list[list[str]]:
     least = 2 if request.mode == "interpolate" else 1
     if len(lines) < least:
         raise UserError(
-            f"--input={request.input}: {len(lines)} lines; expected at least {least} for --mode={request.mode}"
+            f"--input={request.input}: lines in it: {len(lines)}; expected at least {least} for --mode={request.mode}"
         )
     return lines
 

@@ -185,7 +185,7 @@ def test_what_makes_no_sense(what, message):
     [
         ("the cat\n\nthe dog\n", "line 2 is blank; expected an example a line"),
         ("the cat\n" + "dog " * 15, "line 2 has 15 words; expected at most 14, the run's --max_length"),
-        ("the cat\n", "1 lines; expected at least 2 for --mode=interpolate"),
+        ("the cat\n", "lines in it: 1; expected at least 2 for --mode=interpolate"),
         ("nothing known\nhere\n", "the run's vocabulary knows none of its words"),
     ],
 )

@@ -237,7 +237,8 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
         ("score", ["--saved_model={model}", "--output={tmp}/o"], "--input=: cannot be read (No such file"),
         ("score", ["--saved_model={model}", "--output={lines}"], "--output={lines}: is there already; expected the n"),
         ("score", ["--saved_model={model}", "--output={tmp}"], "--output={tmp}: expected a file in a folder"),
-        ("score", ["--saved_model={model}", "--svi_steps=-1"], "--svi_steps=-1"),
+        ("score", ["--saved_model={model}", "--svi_steps=-1"], "--svi_steps=-1: expected a non-negative integer"),
+        ("score", ["--saved_model={model}", "--iw_samples=abc"], "--iw_samples=abc: expected a non-negative integer"),
         ("score", ["--saved_model={model}", "more"], "unexpected argument 'more': flags are written --name=value"),
         (
             "score",

@@ -72,7 +72,10 @@ def test_a_reader_that_has_enough(run_dir):
     [
         (["--mode=posterior"], "--mode=posterior: expected one of prior, reconstruct, interpolate"),
         (["--mode=reconstruct"], "--input: expected a text file, an example a line, for --mode=reconstruct"),
-        (["--mode=reconstruct", "--input={tmp}/none"], "{tmp}/none: cannot be read (No such file or directory)"),
+        (
+            ["--mode=reconstruct", "--input={tmp}/none"],
+            "--input={tmp}/none: cannot be read (No such file or directory)",
+        ),
         (
             ["--beam=3", "--temperature=0.5"],
             "--temperature=0.5: --beam=3 takes the place of draws; expected one of the",
