@@ -55,8 +55,7 @@ def evaluate(
     Raises:
       UserError: if the run cannot be read, or what is asked for has no meaning for it.
     """
-    config, model, _, vocabulary_file = load_best(run, device)
-    task = TASKS[config.data]
+    config = run.read_config()
     method = METHODS[config.method]
     for name, value in (("svi_steps", svi_steps), ("svi_init", svi_init)):
         if value is not None and not method.latent:
@@ -65,9 +64,11 @@ def evaluate(
             )
     if svi_init == "encoder" and not method.encoder:
         raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
+    if test_file and split not in ("", "test"):
+        raise UserError(f"--test_file={test_file}: is the test split; expected no --split={split} beside it")
+    config, model, _, vocabulary_file = load_best(run, device)
+    task = TASKS[config.data]
     if test_file:
-        if split not in ("", "test"):
-            raise UserError(f"--test_file={test_file}: is the test split; expected no --split={split} beside it")
         config = dataclasses.replace(config, test_file=test_file)
     split = split or evaluated_split(config)
     corpus = task.data(config, (split,), vocabulary_file)

@@ -22,7 +22,7 @@ def run_dir(data_dir, tmp_path_factory):
             text = file.read().replace("bird", "vögel")
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
-    config = corpora.tiny(folder / "run", data_dir, files, method="vae", num_epochs=0, max_length=14)
+    config = corpora.tiny(folder / "run", data_dir, files, method="vae", num_epochs=1, max_steps=1, max_length=14)
     return train(config, verbose=0).path
 
 
