@@ -210,10 +210,10 @@ def _times(factor: tf.Tensor, axis: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
     They are rounded to the type of the factor. Their products are not: XLA alone has such an operation on a CPU.
     """
-    on_right = apart(factor)
+    kernel = apart(factor) if axis == -1 else factor
 
     def times(examples):
-        x, y = (examples, on_right) if axis == -1 else (factor, examples)
+        x, y = (examples, kernel) if axis == -1 else (kernel, examples)
         if factor.dtype == examples.dtype:
             found = x @ y
         else:

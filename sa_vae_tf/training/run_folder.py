@@ -6,7 +6,7 @@ checkpoints/latest/   the last few checkpoints
 checkpoints/best/     the last two that were best on the validation bound
 metrics.jsonl         one line of figures an epoch
 results.json          the last evaluation; others under the names that --output gave them
-sources.json          size, time and checksum of the files that its data was read from
+sources.json          place, size, time and checksum of the files that its data was read from
 skipped_batch.npz     the batch at which training ended because too many steps had been skipped
 train/, validation/   TensorBoard events
 curves, landscape     .png and .json: the figures of bin/analyze.py
