@@ -61,6 +61,8 @@ def main():
     if flags.FLAGS["report_dir"].present:
         if not REPORT_DIR.value:
             raise UserError("--report_dir=: expected a folder, new or there")
+        if others := _given_besides("report_dir", "peers"):
+            raise UserError(f"--{others[0]}: has no meaning with --report_dir, which measures everything")
         command = shlex.join(["python", "bin/benchmark.py", *sys.argv[1:]])
         print("Written:", *report.write(Path(REPORT_DIR.value), command, PEERS.value))
         return
@@ -81,6 +83,12 @@ def main():
         logger.info("Timed calls after one that is not: %d", repeats)
     for figures in _measure(config, repeats):
         print(json.dumps({"config": CONFIG.value, "measure": MEASURE.value, **figures}))
+
+
+def _given_besides(*names):
+    """Returns the flags of this script and of training that were given, but for these."""
+    known = {flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])} - {*names}
+    return sorted(name for name in known if flags.FLAGS[name].present)
 
 
 def _settings():

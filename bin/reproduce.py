@@ -23,7 +23,7 @@ ROWS = flags.DEFINE_list("rows", [], "Rows of --table=2 or 3 by name, as 'LM,SVI
 IW_SAMPLES = flags.DEFINE_integer(
     "iw_samples",
     None,
-    "Samples of the importance-weighted NLL of --table=2 and 3; 0: none; default: the paper's 500 and 5,000.",
+    "Samples of the importance-weighted NLL of --table=2 and 3; 0: none; default: 500 and 5,000.",
     lower_bound=0,
 )
 RUNS = flags.DEFINE_string("runs", "runs", "Folder of the run folders; finished runs in it are used again.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sa_vae_tf import interrupts
+from sa_vae_tf.checksums import sha256
+from sa_vae_tf.data.preparation import fingerprint
 from sa_vae_tf.errors import Interrupted, UserError, WorkerLost
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
@@ -25,18 +29,21 @@ from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import check_kept_sources
 from sa_vae_tf.training.train import train
 
+logger = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
 # Of an evaluation that is kept, by which name it tells what was asked for.
 ASKED = "asked"
 
 
-def check_runs(configs: Iterable[Config]) -> None:
+def check_runs(configs: Sequence[Config], base: Config) -> None:
     """Checks, before anything is trained, that no run folder under --runs is in the way.
 
-    One whose data files have changed since it began is.
+    One whose data files have changed since it began is. Settings that no run takes from `base` are told.
 
     Args:
       configs: settings of the runs; `run_dir` names the folder.
+      base: the settings that they were made from.
 
     Raises:
       UserError: if a folder holds a run with other settings, more epochs or of other data.
@@ -52,6 +59,19 @@ def check_runs(configs: Iterable[Config]) -> None:
                 f"--runs: {run.path} holds a run with other settings ({'; '.join(differing)}): "
                 "choose another --runs, or give the same settings"
             )
+    if unused := _unused(configs, base):
+        logger.info("Not used, since the rows set it themselves: %s", ", ".join(unused))
+
+
+def _unused(configs: Sequence[Config], base: Config) -> list[str]:
+    """Returns the settings of `base`, but for defaults, that none of these runs has."""
+    given = {field.name: getattr(base, field.name) for field in dataclasses.fields(base)}
+    defaults = {**{field.name: field.default for field in dataclasses.fields(base)}, "run_dir": base.default_run_dir}
+    return [
+        f"--{name}={value}"
+        for name, value in given.items()
+        if value not in ("", defaults[name]) and all(getattr(config, name) != value for config in configs)
+    ]
 
 
 def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
@@ -77,7 +97,10 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
 
 def _asked(config: Config) -> dict[str, Any]:
     """Returns what may change without making it another run, and changes its evaluation."""
-    return {name: getattr(config, name) for name in ("num_epochs", "max_steps", "test_file")}
+    asked = {name: getattr(config, name) for name in ("num_epochs", "max_steps", "test_file")}
+    if config.test_file:
+        asked["test_sha256"] = sha256(*(file.path for file in fingerprint(config.test_file)))
+    return asked
 
 
 def read_results(path: Path) -> dict[str, Any]:

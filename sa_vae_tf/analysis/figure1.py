@@ -35,11 +35,12 @@ def reproduce(base: Config, runs: Path, output: Path, example: int = 0) -> list[
       example: number of the test example.
 
     Raises:
-      UserError: if a folder under `runs` holds a run with other settings.
+      UserError: if the settings are not of the synthetic task, or a folder under `runs` holds a run with other
+        settings.
     """
     rows = {row.name: row for row in ROWS}
     configs = {name: row_config(base, rows[row], "oracle", base.seed, runs) for name, row in METHODS_SHOWN.items()}
-    check_runs(configs.values())
+    check_runs(list(configs.values()), base)
     folders = {name: train(config) for name, config in configs.items()}
     return landscape_of(folders, output / "figure1.png", example)
 

@@ -51,7 +51,7 @@ def reproduce(base: Config, runs: Path, output: Path) -> list[Path]:
     known, steps, split = rows(base), base.svi_steps, evaluated_split(base)
     chosen = {name: known[name if name in known else f"{name} {steps}"] for name in METHODS_SHOWN}
     configs = {name: row_config(base, row, base.seed, runs) for name, row in chosen.items()}
-    check_runs(configs.values())
+    check_runs(list(configs.values()), base)
     for config in configs.values():
         # For the training alone, in a process of its own; the bound costs little.
         evaluated(config, f"bound-{split}.json", split=split, iw_samples=0, gap_steps=0)

@@ -9,6 +9,7 @@ import pytest
 from sa_vae_tf.analysis import experiments
 from sa_vae_tf.analysis.experiments import check_runs, evaluated, in_process, read_results
 from sa_vae_tf.errors import UserError, WorkerLost
+from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import keep_sources
 from tests import runs
@@ -60,6 +61,24 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
     assert made == [2, 3, 4, 4]
 
 
+def test_an_evaluation_is_of_the_test_file_as_it_is(tmp_path, monkeypatch):
+    files = {"train_file": "a", "val_file": "a", "test_file": str(tmp_path / "b.txt")}
+    config = Config(run_dir=str(tmp_path / "run"), data="text", **files)
+    run = RunFolder(config.run_dir)
+    run.open_for_training(config)
+    run.close()
+    monkeypatch.setattr(experiments, "in_process", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(experiments, "train", lambda config: run)
+    monkeypatch.setattr(experiments, "evaluate", lambda run: {"made": made.append(1) or len(made)})
+    made = []
+    for text, expected in (("a b\n", 1), ("a b\n", 1), ("a c\n", 2), ("a c\n", 2)):
+        (tmp_path / "b.txt").write_text(text)
+        assert evaluated(config, "table.json") == {"made": expected}
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(UserError, match="b.txt: cannot be read"):
+        evaluated(config, "table.json")
+
+
 def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
     (tmp_path / "a.txt").write_text("a b\n")
     config = runs.tiny(tmp_path / "run", "")
@@ -67,10 +86,21 @@ def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
     run.open_for_training(config)
     run.append_metrics({"epoch": 1, "step": 3})
     keep_sources(run, {"train": str(tmp_path / "a.txt")})
-    check_runs([config])
+    check_runs([config], config)
     (tmp_path / "a.txt").write_text("a c\n")
     with pytest.raises(UserError, match=f"holds something else than when the run in --runs={run.path} began"):
-        check_runs([config])
+        check_runs([config], config)
+
+
+def test_settings_that_no_run_takes_are_told(caplog, tmp_path):
+    base = runs.tiny(tmp_path / "none", str(tmp_path), seed=9, method="svi", svi_steps=7, num_epochs=3)
+    caplog.set_level("INFO")
+    check_runs([base], base)
+    assert not caplog.messages
+    check_runs(
+        [dataclasses.replace(base, seed=seed, method=method) for seed in (1, 2) for method in ("lm", "svi")], base
+    )
+    assert caplog.messages == ["Not used, since the rows set it themselves: --seed=9"]
 
 
 def test_a_process_that_is_killed():

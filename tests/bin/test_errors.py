@@ -62,6 +62,11 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         ("benchmark", ["--measure=parts", "--svi_steps=0"], ["--measure=parts: expected --method=sa_vae with --svi_s"]),
         ("benchmark", ["--config=synthetic", "--measure=sampling"], ["--measure=sampling: expected --config of texts"]),
         ("benchmark", ["--report_dir={tmp}", "--peers={tmp}/no"], ["--peers={tmp}/no: expected a file of JSON lines"]),
+        (
+            "benchmark",
+            ["--report_dir={tmp}", "--config=medium"],
+            ["--config: has no meaning with --report_dir, which m"],
+        ),
         ("benchmark", ["--peers={tmp}/no"], ["--peers={tmp}/no: expected --report_dir besides"]),
         ("reproduce", [], ["error: no --table, no --figure: expected one of --table=1, --table=2, --table=3, --fig"]),
         ("reproduce", ["--table=9"], ["error: --table=9: expected one of --table=1, --table=2, --table=3, --figure=1"]),
@@ -77,6 +82,14 @@ def run_dir(launcher, data_dir, tmp_path_factory):
             ["error: --seeds: has no meaning for --figure=2; expected it left out"],
         ),
         ("reproduce", ["--table=1", "--figure=1"], ["error: --table=1 --figure=1: expected one of "]),
+        *(
+            (
+                "reproduce",
+                [f"--{of_synthetic}=1", "--data=text", "--corpus=ptb_mikolov", "--runs={tmp}", "--output_dir={tmp}"],
+                ["--data=text: Table 1 and Figure 1 are of the synthetic task; expected --data=synthetic"],
+            )
+            for of_synthetic in ("table", "figure")
+        ),
         (
             "reproduce",
             ["--table=1", "--runs={tmp}", "--output_dir=/dev/null"],
