@@ -13,21 +13,22 @@ from tests.launcher import Finished, Launcher
 class Workers:
     """Processes on this machine that train together."""
 
-    def __init__(self, launcher: Launcher, config: Config, count: int = 2):
-        self.launcher, sockets = launcher, [socket.socket() for _ in range(count)]
+    def __init__(self, launcher: Launcher, *configs: Config):
+        # One stands for two workers of the same settings.
+        configs = configs * 2 if len(configs) == 1 else configs
+        self.launcher, sockets = launcher, [socket.socket() for _ in configs]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         cluster = {"worker": [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]}
         for each in sockets:
             each.close()
-        arguments = runs.arguments(dataclasses.replace(config, strategy="multi_worker"))
         self.processes = [
             launcher.start(
                 "bin/train.py",
-                *arguments,
+                *runs.arguments(dataclasses.replace(config, strategy="multi_worker")),
                 environment={"TF_CONFIG": json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})},
             )
-            for index in range(count)
+            for index, config in enumerate(configs)
         ]
 
     def wait(self) -> list[Finished]:

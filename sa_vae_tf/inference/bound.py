@@ -31,7 +31,7 @@ def negative_elbo(
     """Makes the bound of a decoder: -log p(x | z) + kl_weight * KL[q(z | x) || N(0, I)], one sample of z.
 
     Args:
-      negative_log_likelihood: function (z, context, seed) -> [batch] in nats, summed over the parts of an
+      negative_log_likelihood: function (z, context, *, seed) -> [batch] in nats, summed over the parts of an
         example, in the float type of z. z is [batch, latent], or None for a language model without latent variable;
         seed is for dropout.
       kl_weight: scalar weight of the KL term; below one during warm-up (section 4.2).
@@ -44,9 +44,13 @@ def negative_elbo(
 
     def bound(posterior: Posterior | None, context: Any, draw: Draw) -> tf.Tensor:
         if posterior is None:
-            return negative_log_likelihood(None, context, draw.seed)
+            return negative_log_likelihood(None, context, seed=draw.seed)
+        if not tf.TensorShape(draw.noise.shape).is_compatible_with(posterior.mean.shape):
+            raise ValueError(
+                f"draw of noise {draw.noise.shape}: expected that of the posterior, {posterior.mean.shape}"
+            )
         z = posterior.sample(draw.noise)
-        likelihood = negative_log_likelihood(z, context, draw.seed)
+        likelihood = negative_log_likelihood(z, context, seed=draw.seed)
         if not likelihood.shape.is_compatible_with(z.shape[:1]) or likelihood.dtype != z.dtype:
             raise ValueError(
                 f"negative_log_likelihood returned {likelihood.dtype.name} {likelihood.shape}: expected "

@@ -31,7 +31,8 @@ def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Dr
     Args:
       like: posterior whose shape and type the noise takes.
       steps: number of refinement steps, K.
-      seed: int32 [2]; the same seed gives the same draws. None draws a seed from TensorFlow's global generator.
+      seed: int32 [2]; the same seed gives the same draws, but other ones under XLA. None draws a seed from
+        TensorFlow's global generator.
 
     Returns:
       The draws of the K steps, with a leading axis of length K, and the draw for the final bound.

@@ -104,12 +104,12 @@ def vae_svi_kl(local: LocalInference, initial: Posterior) -> Objective:
 
 def sa_vae(local: LocalInference, initial: Posterior) -> Objective:
     """Trains both models on the total derivative of the bound at the refined posterior (section 3)."""
+    if local.bound_weights is not None and not local.settings.differentiates_bounds:
+        raise ValueError(f"bound_weights={local.bound_weights}: expected None, since the bounds are not differentiated")
     refined = local.refine(initial)
     bound = local.final_bound(refined.posterior)
     if local.bound_weights is None:
         return Objective(tf.reduce_mean(bound), bound, refined.posterior)
-    if not local.settings.differentiates_every_step:
-        raise ValueError(f"bound_weights={local.bound_weights}: expected None, since not every step is differentiated")
     weights = tf.constant(local.bound_weights, bound.dtype)
     if not refined.bounds.shape[:1].is_compatible_with([len(local.bound_weights) - 1]):
         steps = refined.bounds.shape[0]

@@ -38,8 +38,9 @@ def refine(
     """Takes K steps of gradient descent with momentum on each example's bound; differentiable throughout.
 
     The derivative of any function of the result reaches `initial`, the float tensors in `context` and the
-    trainable variables that `bound` reads. It does not reach tensors that `bound` merely closes over: what
-    should be learned through the refinement and does not depend on the posterior belongs in `context`. Of the K
+    trainable variables that `bound` reads. It does not reach tensors that `bound` merely closes over (but in eager
+    mode, where that goes unnoticed): what should be learned through the refinement and does not depend on the
+    posterior belongs in `context`. Of the K
     steps only the path and its local gradients are kept, each [K, batch, 2 * latent], and what `settings` allow of
     what the bound marks as `kept`; all else is computed anew. (So inside `tf.function`; in eager mode TensorFlow
     records every step as well.)
@@ -114,6 +115,6 @@ def refine(
         return (*descent.path, descent.bounds, descent.taken), reverse
 
     mean, log_variance, bounds, taken = refined(*initial, *(tf.convert_to_tensor(flat_context[i]) for i in where))
-    if settings.product == "authors" or not settings.differentiates_every_step:
+    if not settings.differentiates_bounds:
         bounds = tf.stop_gradient(bounds)
     return Refined(Posterior(mean[-1], log_variance[-1]), Posterior(mean, log_variance), bounds, taken)

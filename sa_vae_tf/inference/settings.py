@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from typing import Any
 
 from sa_vae_tf.inference.kept import Keep
@@ -51,6 +52,9 @@ class RefinementSettings:
     keep: tuple[int, int, int] = (0, 0, 0)
 
     def __post_init__(self):
+        for name in ("step_size_mean", "step_size_log_variance", "momentum"):
+            if not isinstance(getattr(self, name), numbers.Real):  # Of a tensor there would be no derivative.
+                raise ValueError(f"{name}={getattr(self, name)}: expected a number of Python or NumPy")
         for name in ("step_size_mean", "step_size_log_variance"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name}={getattr(self, name)}: expected a finite number that is not negative")
@@ -78,6 +82,11 @@ class RefinementSettings:
     @property
     def differentiates_every_step(self) -> bool:
         return self.patience is None and self.reverse_steps is None
+
+    @property
+    def differentiates_bounds(self) -> bool:
+        """Whether the bounds along the path have derivatives, too."""
+        return self.product != "authors" and self.differentiates_every_step
 
     def segments(self, steps: Any) -> list[tuple[int, Any, Keep]]:
         """Returns what the steps of a refinement keep: first step, end, and what, of segments none of which is empty.

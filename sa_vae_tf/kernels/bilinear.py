@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from sa_vae_tf.inference.kept import Keep, kept
+from sa_vae_tf.kernels.residuals import by_tape
 
 
 class Bilinear(NamedTuple):
@@ -37,7 +38,7 @@ class Bilinear(NamedTuple):
 
 def run(inputs: tf.Tensor, kernel: tf.Tensor, way: Bilinear) -> tf.Tensor:
     """Returns the operation's result, differentiable; refinement steps keep it and its cotangents (see `kept`)."""
-    return _forward(_take(inputs, way.take_inputs), kernel, way)
+    return by_tape(_forward(_take(inputs, way.take_inputs), kernel, way))
 
 
 class _Maps(NamedTuple):
@@ -56,7 +57,10 @@ def _forward(inputs: _Maps, kernel: tf.Tensor, way: Bilinear) -> tf.Tensor:
     def operation(maps, kernel):
         def grad(cotangent):
             outputs = _take(cotangent, way.take_outputs)
-            return _to_inputs(outputs, kernel, way), _to_kernel(_Maps(maps, inputs.taken), outputs, way)
+            return (
+                by_tape(_to_inputs(outputs, kernel, way)),
+                by_tape(_to_kernel(_Maps(maps, inputs.taken), outputs, way)),
+            )
 
         return _kept(way.forward, inputs.taken, kernel), grad
 

@@ -17,7 +17,7 @@ from sa_vae_tf.kernels import recurrences
 from sa_vae_tf.kernels.fusion import as_it_is
 from sa_vae_tf.kernels.products import Precision, apart, product, rounded
 from sa_vae_tf.kernels.recurrences import Inputs, Reverse, before
-from sa_vae_tf.kernels.residuals import with_residuals
+from sa_vae_tf.kernels.residuals import last, with_residuals
 from sa_vae_tf.kernels.scan import is_unrolled
 
 # Columns are filled up to a multiple of this, the float32 numbers that a processor takes at once.
@@ -134,7 +134,7 @@ def _adjoint(fuse: Callable[[Callable], Callable], axis: int, precision: Precisi
             found = fuse(recurrences.second)(*forward, factor, axis, back, Inputs(*cotangents))
             of_kernel = _to_kernel(found.hidden_before, result.arguments, axis, precision)
             of_more = (found.more_cells, found.more_arguments) if more else ()
-            return found.gates, found.cells, found.cell, of_kernel, found.states, *of_more
+            return last([found.gates, found.cells, found.cell, of_kernel, found.states, *of_more])
 
         return tuple(result), grad
 

@@ -6,6 +6,15 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+LAST = (
+    "hand-written kernels have second derivatives of one first derivative alone, that to a softmax's weights excepted, "
+    "and none inside a tf.function of the bound's own; expected kernels='plain'"
+)
+MAPPED = (
+    "tf.vectorized_map, and what is derived of a jacobian, lose the derivatives of hand-written kernels; expected "
+    "tf.map_fn, or kernels='plain'"
+)
+
 # reverse(inputs, output, residuals, output_cotangent, residual_cotangents or None) -> cotangents of the inputs.
 Reverse = Callable[..., Sequence[tf.Tensor]]
 
@@ -39,12 +48,32 @@ def with_residuals(forward: Callable[..., Sequence[tf.Tensor]], reverse: Reverse
                 first, read = not read, True
                 # The outputs as the tapes know them, not the tensors they were made from.
                 output, *residuals = outputs
-                return reverse(inputs, output, residuals, cotangent, None if first else residual_cotangents)
+                if first:
+                    return [by_tape(x) for x in reverse(inputs, output, residuals, cotangent, None)]
+                return reverse(inputs, output, residuals, cotangent, residual_cotangents)
 
             # Else the tapes would record the forward pass besides, and keep what its derivative needs.
             return tuple(forward(*(tf.stop_gradient(x) for x in inputs))), grad
 
         outputs.extend(run(*inputs))
-        return outputs[0]
+        return by_tape(outputs[0])
 
     return operation
+
+
+def last(cotangents: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns cotangents that have no derivatives: to ask for one is an error, where it would be silently wrong."""
+    return [tf.raw_ops.PreventGradient(input=cotangent, message=LAST) for cotangent in cotangents]
+
+
+def by_tape(x: tf.Tensor) -> tf.Tensor:
+    """Returns x, whose derivative may be taken by a tape alone.
+
+    `tf.vectorized_map` forgets custom gradients and differentiates what they stand for, wrongly: here that is an error.
+    """
+
+    @tf.custom_gradient
+    def run(x):
+        return tf.raw_ops.PreventGradient(input=x, message=MAPPED), lambda cotangent: cotangent
+
+    return run(x)

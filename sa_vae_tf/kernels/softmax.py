@@ -23,7 +23,7 @@ import tensorflow as tf
 from sa_vae_tf.inference.kept import Keep, kept
 from sa_vae_tf.kernels.fusion import as_it_is
 from sa_vae_tf.kernels.products import Precision, in_columns, product, rounded
-from sa_vae_tf.kernels.residuals import with_residuals
+from sa_vae_tf.kernels.residuals import last, with_residuals
 
 # Columns of a block, at most. Products of fewer are slower; of 2,560 words their scores take 20 MiB.
 COLUMNS = 2048
@@ -157,10 +157,6 @@ def _log_normalizers(
             of_rows = scores(rounded_rows, kernels[block], after)
             return fuse(_probabilities)(of_rows, biases[block], normalizer), None
 
-        def last(cotangents):
-            message = "word_nll has no second derivatives of the derivatives to its weights"
-            return [tf.raw_ops.PreventGradient(input=cotangent, message=message) for cotangent in cotangents]
-
         if residual_cotangents is None:
             to_kernels: list[tf.Tensor] = []
             to_biases: list[tf.Tensor] = []
@@ -169,7 +165,7 @@ def _log_normalizers(
                 scaled = cotangent if scale is None else cotangent * scale
                 to_kernels.append(times(scaled[:, None] * rows, values, transpose_a=True))
                 to_biases.append(tf.linalg.matvec(tf.cast(values, rows.dtype), scaled, transpose_a=True))
-            return cotangent[:, None] * slope, *last(to_kernels), *last(to_biases)
+            return cotangent[:, None] * slope, *last([*to_kernels, *to_biases])
 
         # The second derivative reaches the scores by <slope, direction> = <probabilities, direction @ kernel>.
         direction = residual_cotangents[0]
@@ -185,7 +181,7 @@ def _log_normalizers(
             to_kernel = times(rounded_rows, to_scores, transpose_a=True) + times(scaled, values, transpose_a=True)
             to_kernels.append(to_kernel)
             to_rows += times(to_scores, kernels[block], transpose_b=True)
-        return to_rows, *last(to_kernels), *last(to_biases)
+        return last([to_rows, *to_kernels, *to_biases])
 
     return with_residuals(forward, reverse)(rows, *kernels, *biases)
 

@@ -6,7 +6,8 @@ An encoder maps examples to a `Posterior`. A decoder keeps this contract, which 
   examples `x` that does not depend on the latent variable, so that the refinement does it once for all of its steps;
 - `negative_log_likelihood(z, context, training=False, seed=None)` returns -log p(x | z) in nats, [batch], for z of
   shape [batch, latent], or without latent variable for z None. It has second derivatives: with plain kernels anywhere,
-  with the others where the bound calls it itself, not in a `tf.function`, `tf.map_fn` or loop of its own.
+  with the others where the bound calls it itself, not in a `tf.function`, `tf.map_fn` or loop of its own. Inside
+  `tf.vectorized_map` plain kernels alone have derivatives. What there is none of is an error when it is asked for.
 
 A decoder of text also writes word by word:
 

@@ -57,6 +57,12 @@ def _check_ranges(config: Config) -> None:
             raise UserError(f"--{name}={getattr(config, name)}: expected a number in [0, 1)")
     if config.word_dropout > 1:
         raise UserError(f"--word_dropout={config.word_dropout}: expected a number in [0, 1]")
+    if config.kl_cycle_epochs and not config.kl_warmup_epochs:
+        raise UserError(
+            f"--kl_cycle_epochs={config.kl_cycle_epochs}: expected --kl_warmup_epochs besides, to begin anew"
+        )
+    if config.lr_decay_always and not config.lr_decay_start_epoch:
+        raise UserError("--lr_decay_always: expected --lr_decay_start_epoch of 1 or more besides")
     if config.kl_cycle_epochs and config.kl_cycle_epochs < config.kl_warmup_epochs:
         raise UserError(
             f"--kl_cycle_epochs={config.kl_cycle_epochs}: expected 0, or at least "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -125,9 +126,7 @@ class LatentVariableModel(keras.Model):
         return prior if svi_init == "zero" else prior._replace(mean=noise)
 
     def decoder_bound(self, kl_weight: Any, training: bool) -> Bound:
-        def likelihood(z, context, seed):
-            return self.decoder.negative_log_likelihood(z, context, training=training, seed=seed)
-
+        likelihood = functools.partial(self.decoder.negative_log_likelihood, training=training)
         return negative_elbo(likelihood, kl_weight, self.free_bits if training else 0.0)
 
     def train_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:
@@ -142,7 +141,7 @@ class LatentVariableModel(keras.Model):
             self.optimizer.apply(gradients, self.trainable_variables)
             self.gradient_norm.update_state(norm)
             for name, value in figures.items():
-                self.shown[name].update_state(value, tf.shape(batch["index"])[0] if name != "loss" else None)
+                self.shown[name].update_state(value, tf.shape(batch["index"])[0])
             return tf.constant(0, tf.int64)
 
         def skip():

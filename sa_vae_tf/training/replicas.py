@@ -119,6 +119,19 @@ class Replicas:
         for variable, value in zip(variables, of_first(), strict=True):
             variable.assign(tf.cast(value, variable.dtype))
 
+    def agree(self, number: int) -> bool:
+        """Returns whether all workers were given the same number, of at most 40 bits."""
+
+        @tf.function(autograph=False)
+        def total() -> Sequence[tf.Tensor]:
+            def replica():
+                own = tf.constant(number, tf.float64)  # In which the sum of as many is exact.
+                return [tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, own)]
+
+            return self._run(replica, update=False)
+
+        return float(total()[0]) == number * self.strategy.num_replicas_in_sync
+
     def _run(self, replica: Callable, update: bool = True) -> Sequence[tf.Tensor]:
         first, *others = self.models
         for copy in others if update else ():

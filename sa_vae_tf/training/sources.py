@@ -14,11 +14,12 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder, write_atomically
 
 
-def keep_sources(run: RunFolder, sources: Mapping[str, str]) -> None:
+def keep_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
     """Checks what a run's data was read from, as `check_sources`, and writes it down."""
     now = check_sources(run, sources)
     if sources and now != _before(run):
         write_atomically(_file(run), json.dumps(now, indent=2) + "\n")
+    return now
 
 
 def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:

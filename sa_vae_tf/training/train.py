@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -15,6 +16,7 @@ from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError, WorkerLost
 from sa_vae_tf.interrupts import ends_when_busy
+from sa_vae_tf.training.agreement import check_agreement
 from sa_vae_tf.training.build import build_model, select_device
 from sa_vae_tf.training.callbacks import (
     EpochCount,
@@ -59,12 +61,12 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     select_device(config)
     strategy = make_strategy(config)
     keras.utils.set_random_seed(config.seed)
-    with tempfile.TemporaryDirectory() as unread:
+    with contextlib.ExitStack() as stack:
         # Worker 0 writes. All others do as it does, into a folder that nobody reads.
         share = worker() if config.strategy == "multi_worker" else None
         writes = not (share and share.number)
         path = config.run_dir or config.default_run_dir
-        run = RunFolder(path if writes else unread)
+        run = RunFolder(path if writes else stack.enter_context(tempfile.TemporaryDirectory()))
         config = dataclasses.replace(config, kernels=_kernels(run, config))
         run.open_for_training(config)
         try:
@@ -90,7 +92,7 @@ def _train(
 ) -> None:
     task, writes = TASKS[config.data], not (share and share.number)
     data = task.data(config, ("train", "validation"), None)
-    keep_sources(run, data.sources)
+    sources = keep_sources(run, data.sources)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
@@ -113,6 +115,7 @@ def _train(
             strategy.num_replicas_in_sync,
         )
     if model.replicas:
+        check_agreement(model.replicas, config, sources, data.vocabulary)
         model.replicas.begin_alike(list(checkpoints.training.values()))
 
     def batches_from(step: int, share: Share | None = None) -> tf.data.Dataset:

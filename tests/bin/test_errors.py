@@ -162,7 +162,7 @@ def test_what_is_wrong_with_a_run_to_compare_names_the_flag(launcher, run_dir, t
 @pytest.mark.parametrize("what", [["--table=1", "--seeds=1"], ["--figure=1"]])
 def test_runs_with_other_settings_are_refused_before_any_training(what, launcher, data_dir, tmp_path):
     # The last of the runs that both of them need.
-    folder = tmp_path / "table1" / "oracle-sa_vae-final-1"
+    folder = tmp_path / "table1" / "oracle-sa_vae-final-exact-1"
     config = runs.tiny(folder, data_dir, generator="oracle", bound_weights="final")
     run = RunFolder(folder)
     run.open_for_training(config)

@@ -71,6 +71,13 @@ def test_a_likelihood_that_is_not_one_of_each_example_is_refused(dtype, shape):
         bound(posterior, None, Draw(posterior.mean, tf.zeros([2], tf.int32)))
 
 
+def test_a_draw_for_another_batch_is_refused():
+    posterior = Posterior(tf.zeros([3, 2]), tf.zeros([3, 2]))
+    bound = negative_elbo(lambda z, context, seed: tf.reduce_sum(z, -1))
+    with pytest.raises(ValueError, match=r"draw of noise \(1, 2\): expected that of the posterior, \(3, 2\)"):
+        bound(posterior, None, Draw(tf.zeros([1, 2]), tf.zeros([2], tf.int32)))
+
+
 LIKE = Posterior(tf.zeros([4, 3]), tf.zeros([4, 3]))
 
 

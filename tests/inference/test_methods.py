@@ -148,6 +148,16 @@ def test_weights_of_another_number_of_steps_are_refused(problem, weights):
         objective(problem, "sa_vae", bound_weights=weights)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"product": "authors", "clip_scope": "batch"}, {"reverse_steps": 2}, {"patience": 1}]
+)
+def test_weights_of_bounds_without_derivatives_are_refused(problem, changes):
+    settings = RefinementSettings(**changes)
+    local = LocalInference(problem.bound, None, problem.step_draws, problem.final_draw, settings, (1.0,) * 5)
+    with pytest.raises(ValueError, match="bound_weights=.*: expected None, since the bounds are not differentiated"):
+        METHODS["sa_vae"].objective(local, encode())
+
+
 @pytest.mark.parametrize("weights", [None, (1.0,)])
 def test_sa_vae_without_steps_is_vae(weights):
     problem = toy.make(0, dropout_rate=0.3)

@@ -325,6 +325,8 @@ def test_default_rates_lower_the_bound_of_many_pixels():
         ({"step_size_mean": float("nan")}, "step_size_mean=nan: expected a finite number that is not negative"),
         ({"step_size_mean": -0.1}, "step_size_mean=-0.1: expected a finite number that is not negative"),
         ({"step_size_log_variance": float("inf")}, "step_size_log_variance=inf: expected a finite number"),
+        ({"momentum": tf.constant(0.5)}, "momentum=.*: expected a number of Python or NumPy"),
+        ({"step_size_mean": tf.Variable(0.1)}, "step_size_mean=.*: expected a number of Python or NumPy"),
         ({"momentum": 1.5}, r"momentum=1\.5: expected a number in \[0, 1\)"),
         ({"momentum": 1.0}, r"momentum=1\.0: expected a number in \[0, 1\)"),
         ({"momentum": -0.5}, r"momentum=-0\.5: expected a number in \[0, 1\)"),

@@ -139,8 +139,60 @@ def test_derivatives_of_derivatives_to_weights_are_refused():
             inner.watch(kernel)
             value = tf.reduce_sum(nll(FUSED, words(6))(states, kernel, bias))
         first = inner.gradient(value, kernel)
-    with pytest.raises(LookupError, match="no second derivatives of the derivatives to its weights"):
+    with pytest.raises(LookupError, match="hand-written kernels have second derivatives of one first"):
         outer.gradient(first, kernel)
+
+
+def recurrence(kernels):
+    return kernels.hidden_states, lstm_inputs(3), 3
+
+
+def likelihood(kernels):
+    return nll(kernels, words(6)), softmax_inputs(6), 0
+
+
+def maps(kernels):
+    rng = np.random.default_rng(1)
+    return kernels.convolve, [tf.constant(rng.normal(size=s)) for s in ([2, 4, 4, 3], [3, 3, 3, 2])], 0
+
+
+OPERATIONS = pytest.mark.parametrize("operation", [recurrence, likelihood, maps])
+
+
+@OPERATIONS
+@pytest.mark.parametrize("kernels", [FUSED, PLAIN], ids=["fused", "plain"])
+def test_a_derivative_in_a_vectorized_map_is_right_or_refused(operation, kernels):
+    """It forgets hand-written derivatives; what it would find in their place is wrong."""
+    run, inputs, place = operation(kernels)
+
+    def gradient(each):
+        several = tf.stack([inputs[place], 2 * inputs[place]])
+        with tf.GradientTape() as tape:
+            tape.watch(several)
+            results = each(lambda x: tf.reduce_sum(run(*inputs[:place], x, *inputs[place + 1 :]) ** 2), several)
+        return tape.gradient(results, several)
+
+    if kernels is PLAIN:
+        np.testing.assert_allclose(gradient(tf.vectorized_map), gradient(tf.map_fn), **CLOSE)
+    else:
+        with pytest.raises(LookupError, match="lose the derivatives of hand-written kernels; expected tf.map_fn"):
+            gradient(tf.vectorized_map)
+
+
+@pytest.mark.parametrize("operation", [recurrence, likelihood])
+def test_of_two_first_derivatives_the_second_has_none(operation):
+    """It is not differentiable as the first is, and what would be found in its place is wrong."""
+    run, inputs, place = operation(FUSED)
+    x = inputs[place]
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape(persistent=True) as inner:
+            inner.watch(x)
+            squares = run(*inputs[:place], x, *inputs[place + 1 :]) ** 2
+            losses = tf.reduce_sum(squares[0]), tf.reduce_sum(squares[1])
+        slopes = [tf.reduce_sum(inner.gradient(loss, x) * waves(x)) for loss in losses]
+    with pytest.raises(LookupError, match="have second derivatives of one first derivative alone"):
+        outer.gradient(slopes[1], x)
 
 
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])

@@ -230,6 +230,11 @@ def test_lists_of_sizes():
         ],
         ({"bound_weights": "1,1,1", "svi_steps": 2, "svi_steps_schedule": "3:1"}, "^--bound_weights=1,1,1: .* or 2 w"),
         ({**TEXT, "word_dropout": 1.5}, r"^--word_dropout=1.5: expected a number in \[0, 1\]$"),
+        ({"kl_cycle_epochs": 2}, "^--kl_cycle_epochs=2: expected --kl_warmup_epochs besides"),
+        (
+            {"lr_decay_always": True, "lr_decay_start_epoch": 0},
+            "^--lr_decay_always: expected --lr_decay_start_epoch of 1",
+        ),
         ({"kl_cycle_epochs": 2, "kl_warmup_epochs": 3}, "^--kl_cycle_epochs=2: expected 0, or at least --kl_warmup_ep"),
         ({"decoder": "cnn"}, "^--decoder=cnn: has a meaning for --data=text alone, not --data=synthetic$"),
         ({**TEXT, "num_examples": 7}, "^--num_examples=7: has a meaning for --data=synthetic alone, not --data=text$"),

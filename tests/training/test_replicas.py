@@ -80,6 +80,22 @@ def test_processes_make_the_losses_of_one_and_go_on_together(alone, launcher, tm
 
 
 @pytest.mark.slow
+def test_processes_that_differ_are_refused(launcher, data_dir, tmp_path):
+    files = corpora.write(tmp_path)
+    config = corpora.tiny(tmp_path / "run", data_dir, files, device="cpu")
+    (tmp_path / "other").mkdir()
+    other = dataclasses.replace(config, train_file=str(tmp_path / "other" / "train.txt"))
+    words = Path(config.train_file).read_text()
+    for text, refused in ((words, False), ("".join(reversed(words.splitlines(keepends=True))), True)):
+        Path(other.train_file).write_text(text)
+        for ended in Workers(launcher, config, other).wait():
+            assert (ended.status == 2) is refused, ended.stderr
+            assert ("error: --strategy=multi_worker: the workers differ in settings" in ended.stderr) is refused
+    for ended in Workers(launcher, config, dataclasses.replace(config, svi_rate_mean=0.5)).wait():
+        assert_one_line(ended, 2, "--strategy=multi_worker: the workers differ in settings, words or data; expected on")
+
+
+@pytest.mark.slow
 def test_processes_read_their_rows_of_texts(launcher, data_dir, tmp_path):
     # Ten texts of other lengths in each batch, padded alike by both.
     config = corpora.tiny(tmp_path / "one", data_dir, corpora.write(tmp_path), num_epochs=2, device="cpu")
