@@ -167,7 +167,7 @@ def _omniglot(data_dir: str | None, folder: Path) -> Mapping[str, Intensities]:
 def _mnist(data_dir: str | None, folder: Path) -> Mapping[str, Intensities]:
     """Returns MNIST, which TFDS downloads."""
 
-    builder = prepare(lambda folder: tfds.builder("mnist", data_dir=folder), data_dir, "--corpus=mnist")
+    builder = prepare(tfds.builder_cls("mnist"), None, data_dir, "--corpus=mnist")
     splits = {name: builder.as_dataset(split=name, batch_size=-1)["image"].numpy() for name in ("train", "test")}
     return {name: images / np.float32(255) for name, images in splits.items()}
 
@@ -199,5 +199,5 @@ def _prepared(
         height=height,
         width=width,
     )
-    prepared = prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, path, files)
+    prepared = prepare(builder, config, data_dir, path, files)
     return {split: ImageRecords(Records(prepared, split), height, width) for split in prepared.info.splits}

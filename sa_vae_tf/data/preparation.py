@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 import shutil
@@ -16,7 +15,6 @@ from unittest import mock
 
 import requests
 import tensorflow_datasets as tfds
-from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core import shuffle
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.util import DownloadError
@@ -75,12 +73,17 @@ def pngs(folder: str | Path) -> list[Path]:
 
 
 def prepare(
-    make: Callable[[Path], Builder], data_dir: str | None, corpus: str, files: Sequence[SourceFile] = ()
+    builder: type[Builder],
+    config: tfds.core.BuilderConfig | None,
+    data_dir: str | None,
+    corpus: str,
+    files: Sequence[SourceFile] = (),
 ) -> Builder:
     """Returns a builder whose data is prepared, now if it was not before, and is as it was then.
 
     Args:
-      make: function (folder of prepared data) -> builder.
+      builder: class of the builder.
+      config: of the builder; None if it has none.
       data_dir: where prepared data is kept; None for TFDS's default.
       corpus: what the message that data is being prepared calls it.
       files: what it is prepared from.
@@ -89,45 +92,31 @@ def prepare(
       UserError: if there is something in its way, it cannot be downloaded, the prepared data is damaged, a file changes
         while it is read, or what the builder raises.
     """
+    folder = data_folder(data_dir)
+    # Where TFDS will look. A builder reads what is there when it is made, and it must have been checked by then.
+    place = folder / builder.name / (config.name if config else "") / str(builder.VERSION)
     try:
-        folder = data_folder(data_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        builder = _make(make, folder, corpus)
-        if manifest.exists(builder.data_path):
-            manifest.check(builder.data_path)
-            return builder
-        # Of two runs that start at once the second waits, and finds what the first has prepared.
-        with (folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            builder = _make(make, folder, corpus)
-            if not manifest.exists(builder.data_path):
-                logger.info("Preparing %s in %s", corpus, builder.data_path)
-                # What another program has had TFDS prepare is used as it is.
-                if Path(builder.data_path).exists() and not builder.is_prepared():
-                    shutil.rmtree(builder.data_path, ignore_errors=True)
-                    builder = _make(make, folder, corpus)
-                # TFDS would speak of a download.
-                tfds.disable_progress_bar()
-                try:
-                    quiet = contextlib.redirect_stdout(None)
-                    with interrupts.raised(), quiet, _disk_full_as_os_error(), _little_memory():
-                        builder.download_and_prepare()
-                finally:
-                    # TFDS leaves the folder of a corpus that it could not prepare; one that holds something stays.
-                    with contextlib.suppress(OSError):
-                        Path(builder.data_path).parent.rmdir()
-                for file in files:
-                    if [file] != fingerprint(file.path):
-                        shutil.rmtree(builder.data_path)
-                        raise UserError(f"{file.path}: changed while it was read; give the same command again")
-                manifest.write(builder.data_path)
+        if not manifest.exists(place):
+            # Of two runs that start at once the second waits, and finds what the first has prepared.
+            with (folder / ".lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not manifest.exists(place):
+                    logger.info("Preparing %s in %s", corpus, place)
+                    _prepare(lambda: builder(config=config, data_dir=folder), place)
+                    for file in files:
+                        if [file] != fingerprint(file.path):
+                            shutil.rmtree(place)
+                            raise UserError(f"{file.path}: changed while it was read; give the same command again")
+                    manifest.write(place)
+        manifest.check(place)
+        return builder(config=config, data_dir=folder)
     except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:  # the first an OSError too
         raise UserError(f"{corpus}: TFDS cannot download it ({type(error).__name__}); expected a network") from None
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
         raise UserError(f"--data_dir={data_dir or ''}: cannot write there ({error.strerror})") from None
-    return builder
 
 
 def key_shift(count: int, example_bytes: int) -> int:
@@ -142,14 +131,27 @@ def key_shift(count: int, example_bytes: int) -> int:
     return KEY_BITS - max((count - 1).bit_length(), (PARTS * examples_in_part).bit_length() - 1)
 
 
-def _make(make: Callable[[Path], Builder], folder: Path, corpus: str) -> Builder:
+def _prepare(make: Callable[[], tfds.core.DatasetBuilder], place: Path) -> None:
+    if place.exists():
+        try:
+            if make().is_prepared():  # by another program; it is used as it is
+                return
+        except Exception as error:  # of any kind: TFDS takes what it reads to be right
+            raise UserError(
+                f"{place}: what was prepared there cannot be read ({type(error).__name__}); delete that folder, and "
+                "the same command prepares it anew"
+            ) from None
+        shutil.rmtree(place, ignore_errors=True)
+    builder = make()
+    # TFDS would speak of a download.
+    tfds.disable_progress_bar()
     try:
-        return make(folder)
-    except (ParseError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"{folder}: what was prepared of {corpus} is damaged ({type(error).__name__}); delete it, and the same "
-            "command prepares it anew"
-        ) from None
+        with interrupts.raised(), contextlib.redirect_stdout(None), _disk_full_as_os_error(), _little_memory():
+            builder.download_and_prepare()
+    finally:
+        # TFDS leaves the folder of a corpus that it could not prepare; one that holds something stays.
+        with contextlib.suppress(OSError):
+            place.parent.rmdir()
 
 
 @contextlib.contextmanager

@@ -90,11 +90,7 @@ def builder(seed: int, examples: int = 5000, data_dir: str | None = None) -> Syn
     config = SyntheticConfig(
         name=f"seed_{seed}_{examples}", seed=seed, examples=examples, description=f"The oracle of seed {seed}."
     )
-    return prepare(
-        lambda folder: SyntheticSequences(config=config, data_dir=folder),
-        data_dir,
-        f"the synthetic corpus of seed {seed}",
-    )
+    return prepare(SyntheticSequences, config, data_dir, f"the synthetic corpus of seed {seed}")
 
 
 def tokens(prepared: SyntheticSequences, split: str) -> np.ndarray:

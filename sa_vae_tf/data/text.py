@@ -173,7 +173,7 @@ def prepare_text(
         max_length=max_length,
     )
     corpus, sources = ", ".join(files.values()), itertools.chain(*found.values())
-    return _load(prepare(lambda folder: builder(config=config, data_dir=folder), data_dir, corpus, list(sources)))
+    return _load(prepare(builder, config, data_dir, corpus, list(sources)))
 
 
 def _lengths_file(folder: str, split: str) -> Path:

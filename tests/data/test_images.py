@@ -231,14 +231,14 @@ def test_an_omniglot_of_other_images(chardata, tmp_path):
 class Mnist:
     """Stands for the builder of TFDS whose files are there."""
 
-    def __init__(self, folder):
-        self.data_path = folder / "mnist"
+    name, VERSION = "mnist", "3.0.1"
 
-    def is_prepared(self):
-        return False
+    def __init__(self, *, config, data_dir):
+        assert config is None
+        self.data_path = data_dir / "mnist" / "3.0.1"
 
     def download_and_prepare(self):
-        self.data_path.mkdir()
+        self.data_path.mkdir(parents=True)
 
     def as_dataset(self, split, batch_size):
         assert batch_size == -1
@@ -248,7 +248,7 @@ class Mnist:
 
 def test_mnist(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(tfds, "builder", lambda name, data_dir: {"mnist": Mnist(tmp_path)}[name])
+        patch.setattr(tfds, "builder_cls", {"mnist": Mnist}.__getitem__)
         images = published_images("mnist", str(tmp_path), "")
     assert {split: of_split.shape[0] for split, of_split in images.items()} == {"train": 4, "test": 2}
     assert images["train"].dtype == np.float32

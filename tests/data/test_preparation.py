@@ -4,21 +4,30 @@ import errno
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core import shuffle
 
+from sa_vae_tf.data import manifest, synthetic
 from sa_vae_tf.data.preparation import KEY_BITS, PART_BYTES, PARTS, fingerprint, key_shift, prepare
 from sa_vae_tf.errors import UserError
 
+# Where the data of the builder here is prepared.
+PLACE = Path("numbers", "1.0.0")
+
 
 class Builder:
-    """Stands for a TFDS builder."""
+    """Stands for a TFDS builder, which reads its files when it is made."""
 
-    def __init__(self, folder, error=None):
-        self.data_path = folder / "prepared"
-        self.error = error
+    name, VERSION = "numbers", "1.0.0"
+    error: Exception | None = None
+
+    def __init__(self, *, config, data_dir):
+        self.data_path = data_dir / PLACE
+        if self.is_prepared() and (self.data_path / "info").read_text() != "{}":
+            raise ParseError("line 1\nline 2")
 
     def is_prepared(self):
         return (self.data_path / "info").exists()
@@ -29,14 +38,19 @@ class Builder:
         print("Downloading")
         assert not self.is_prepared()
         time.sleep(0.2)
-        self.data_path.mkdir()
+        self.data_path.mkdir(parents=True)
         (self.data_path / "data").write_text("whole")
-        (self.data_path / "info").write_text("")
+        (self.data_path / "info").write_text("{}")
+
+
+def failing(error):
+    return type("Failing", (Builder,), {"error": error})
 
 
 def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
     builders = []
-    runs = [threading.Thread(target=lambda: builders.append(prepare(Builder, str(tmp_path), "x"))) for _ in range(4)]
+    run = lambda: builders.append(prepare(Builder, None, str(tmp_path), "x"))  # noqa: E731
+    runs = [threading.Thread(target=run) for _ in range(4)]
     for run in runs:
         run.start()
     for run in runs:
@@ -46,15 +60,15 @@ def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
 
 
 def test_what_is_prepared_needs_no_lock(tmp_path):
-    prepare(Builder, str(tmp_path), "x")
+    prepare(Builder, None, str(tmp_path), "x")
     (tmp_path / ".lock").unlink()
-    assert prepare(Builder, str(tmp_path), "x").is_prepared()
+    assert prepare(Builder, None, str(tmp_path), "x").is_prepared()
     assert not (tmp_path / ".lock").exists()
 
 
 def test_folder_in_the_user_s_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert prepare(Builder, "~/data", "x").data_path == tmp_path / "data" / "prepared"
+    assert prepare(Builder, None, "~/data", "x").data_path == tmp_path / "data" / PLACE
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG])
@@ -62,49 +76,63 @@ def test_folder_in_the_user_s_home(tmp_path, monkeypatch):
 def test_full_disk(tmp_path, code, kind):
     error = OSError(code, os.strerror(code)) if kind is OSError else RuntimeError(f"write(): {os.strerror(code)}; at 9")
     with pytest.raises(OSError, match=os.strerror(code)) as raised:
-        prepare(lambda folder: Builder(folder, error), str(tmp_path), "x")
+        prepare(failing(error), None, str(tmp_path), "x")
     assert raised.value.errno == code
 
 
 def test_other_errors(tmp_path):
     with pytest.raises(UserError, match=f"^--data_dir={tmp_path}: cannot write there .Permission denied.$"):
-        prepare(lambda folder: Builder(folder, PermissionError(13, "Permission denied")), str(tmp_path), "x")
+        prepare(failing(PermissionError(13, "Permission denied")), None, str(tmp_path), "x")
     for error in (RuntimeError("else"), UserError("the user's")):
         with pytest.raises(type(error), match=f"^{error}$"):
-            prepare(lambda folder: Builder(folder, error), str(tmp_path), "x")
+            prepare(failing(error), None, str(tmp_path), "x")
 
 
 def test_what_a_killed_process_left_is_prepared_anew(tmp_path):
-    (tmp_path / "prepared").mkdir()
-    (tmp_path / "prepared" / "data").write_text("hal")
-    builder = prepare(Builder, str(tmp_path), "x")
+    (tmp_path / PLACE).mkdir(parents=True)
+    (tmp_path / PLACE / "data").write_text("hal")
+    builder = prepare(Builder, None, str(tmp_path), "x")
     assert (builder.data_path / "data").read_text() == "whole"
 
 
 def test_what_another_program_prepared_is_kept(tmp_path):
-    (tmp_path / "prepared").mkdir()
-    (tmp_path / "prepared" / "info").write_text("")
-    (tmp_path / "prepared" / "data").write_text("theirs")
-
-    class Prepared(Builder):
-        def download_and_prepare(self):
-            assert self.is_prepared()
-
-    builder = prepare(Prepared, str(tmp_path), "x")
+    (tmp_path / PLACE).mkdir(parents=True)
+    (tmp_path / PLACE / "info").write_text("{}")
+    (tmp_path / PLACE / "data").write_text("theirs")
+    builder = prepare(Builder, None, str(tmp_path), "x")
     assert (builder.data_path / "data").read_text() == "theirs"
 
 
-def test_prepared_data_that_is_damaged(tmp_path):
-    builder = prepare(Builder, str(tmp_path), "x")
-    (builder.data_path / "data").write_text("WHOLE")
-    with pytest.raises(UserError, match=f"^{builder.data_path}/data: is damaged; delete {builder.data_path}, and the"):
-        prepare(Builder, str(tmp_path), "x")
+@pytest.mark.parametrize("name", ["data", "info"])
+def test_prepared_data_that_is_damaged(name, tmp_path):
+    place = prepare(Builder, None, str(tmp_path), "x").data_path
+    (place / name).write_text("")
+    with pytest.raises(UserError, match=f"^{place}/{name}: is damaged; delete {place}, and the same command makes it"):
+        prepare(Builder, None, str(tmp_path), "x")
 
-    def make(folder):
-        raise ParseError("line 1\nline 2")
 
-    with pytest.raises(UserError, match=f"^{tmp_path}: what was prepared of x is damaged .ParseError.; delete it"):
-        prepare(make, str(tmp_path), "x")
+def test_what_another_program_prepared_and_cannot_be_read(tmp_path):
+    (tmp_path / PLACE).mkdir(parents=True)
+    (tmp_path / PLACE / "info").write_text("")
+    message = f"^{tmp_path / PLACE}: what was prepared there cannot be read .ParseError.; delete that folder, and"
+    with pytest.raises(UserError, match=message):
+        prepare(Builder, None, str(tmp_path), "x")
+    assert (tmp_path / PLACE / "info").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff", b'{"fileFormat": "none"}'])
+def test_damage_is_named_before_tfds_reads_it(content, tmp_path):
+    def prepared():
+        return synthetic.builder(seed=1, examples=3, data_dir=str(tmp_path))
+
+    place = Path(prepared().data_dir)
+    assert place == tmp_path / "synthetic_sequences" / "seed_1_3" / str(prepared().VERSION)
+    (place / "dataset_info.json").write_bytes(content)
+    with pytest.raises(UserError, match=f"^{place}/dataset_info.json: is damaged; delete {place}, and the same"):
+        prepared()
+    (place / manifest.NAME).unlink()
+    with pytest.raises(UserError, match=f"^{place}: what was prepared there cannot be read .[A-Za-z]*Error.; delete"):
+        prepared()
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path):
@@ -112,14 +140,15 @@ def test_a_file_that_changes_while_it_is_read(tmp_path):
     source.write_text("one")
     files = fingerprint(source)
 
-    def make(folder):
-        source.write_text("another")
-        return Builder(folder)
+    class Changing(Builder):
+        def download_and_prepare(self):
+            source.write_text("another")
+            super().download_and_prepare()
 
     with pytest.raises(UserError, match=f"^{source}: changed while it was read; give the same command again$"):
-        prepare(make, str(tmp_path), "x", files)
+        prepare(Changing, None, str(tmp_path), "x", files)
     # Nothing of it is used.
-    assert prepare(Builder, str(tmp_path), "x", fingerprint(source)).is_prepared()
+    assert prepare(Builder, None, str(tmp_path), "x", fingerprint(source)).is_prepared()
 
 
 def test_a_pipe_is_no_file_that_is_read_more_than_once(tmp_path):
