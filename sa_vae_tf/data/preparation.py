@@ -99,8 +99,7 @@ def prepare(
         folder.mkdir(parents=True, exist_ok=True)
         if not manifest.exists(place):
             # Of two runs that start at once the second waits, and finds what the first has prepared.
-            with (folder / ".lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with _locked(folder):
                 if not manifest.exists(place):
                     logger.info("Preparing %s in %s", corpus, place)
                     _prepare(lambda: builder(config=config, data_dir=folder), place)
@@ -129,6 +128,17 @@ def key_shift(count: int, example_bytes: int) -> int:
     examples_in_part = max(1, PART_BYTES // example_bytes)
     # Not more parts than are needed: each is a file that stays open.
     return KEY_BITS - max((count - 1).bit_length(), (PARTS * examples_in_part).bit_length() - 1)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("Waiting for another process that prepares data in %s", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _prepare(make: Callable[[], tfds.core.DatasetBuilder], place: Path) -> None:

@@ -1,6 +1,7 @@
 """Preparing once, with clear errors."""
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -47,7 +48,8 @@ def failing(error):
     return type("Failing", (Builder,), {"error": error})
 
 
-def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
+def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd, caplog):
+    caplog.set_level(logging.INFO, "sa_vae_tf")
     builders = []
     run = lambda: builders.append(prepare(Builder, None, str(tmp_path), "x"))  # noqa: E731
     runs = [threading.Thread(target=run) for _ in range(4)]
@@ -56,6 +58,9 @@ def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
     for run in runs:
         run.join()
     assert [builder.is_prepared() for builder in builders] == [True] * 4
+    waiting = f"Waiting for another process that prepares data in {tmp_path}"
+    told = [record.getMessage() for record in caplog.records]
+    assert sorted(told) == [f"Preparing x in {tmp_path / PLACE}", *[waiting] * 3]
     assert capfd.readouterr().out == ""
 
 
