@@ -108,14 +108,17 @@ def prepare(
                             shutil.rmtree(place)
                             raise UserError(f"{file.path}: changed while it was read; give the same command again")
                     manifest.write(place)
-        manifest.check(place)
-        return builder(config=config, data_dir=folder)
     except (requests.RequestException, DownloadError, NonMatchingChecksumError) as error:  # the first an OSError too
         raise UserError(f"{corpus}: TFDS cannot download it ({type(error).__name__}); expected a network") from None
     except OSError as error:
         if error.errno in DISK_FULL:
             raise
-        raise UserError(f"--data_dir={data_dir or ''}: cannot write there ({error.strerror})") from None
+        raise UserError(f"--data_dir={folder}: cannot write there ({error.strerror})") from None
+    try:
+        manifest.check(place)
+        return builder(config=config, data_dir=folder)
+    except OSError as error:
+        raise UserError(f"{error.filename or place}: cannot be read ({error.strerror})") from None
 
 
 def key_shift(count: int, example_bytes: int) -> int:

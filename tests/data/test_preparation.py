@@ -1,6 +1,7 @@
 """Preparing once, with clear errors."""
 
 import errno
+import fcntl
 import logging
 import os
 import threading
@@ -8,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core import shuffle
 
@@ -48,8 +50,7 @@ def failing(error):
     return type("Failing", (Builder,), {"error": error})
 
 
-def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd, caplog):
-    caplog.set_level(logging.INFO, "sa_vae_tf")
+def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd):
     builders = []
     run = lambda: builders.append(prepare(Builder, None, str(tmp_path), "x"))  # noqa: E731
     runs = [threading.Thread(target=run) for _ in range(4)]
@@ -58,10 +59,24 @@ def test_of_runs_that_start_at_once_one_prepares(tmp_path, capfd, caplog):
     for run in runs:
         run.join()
     assert [builder.is_prepared() for builder in builders] == [True] * 4
-    waiting = f"Waiting for another process that prepares data in {tmp_path}"
-    told = [record.getMessage() for record in caplog.records]
-    assert sorted(told) == [f"Preparing x in {tmp_path / PLACE}", *[waiting] * 3]
     assert capfd.readouterr().out == ""
+
+
+def test_a_run_that_waits_for_another_says_so(tmp_path, caplog):
+    caplog.set_level(logging.INFO, "sa_vae_tf")
+    run = threading.Thread(target=prepare, args=(Builder, None, str(tmp_path), "x"))
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run.start()
+        limit = time.monotonic() + 60
+        while not caplog.records:
+            assert time.monotonic() < limit
+            time.sleep(0.01)
+    run.join()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"Waiting for another process that prepares data in {tmp_path}",
+        f"Preparing x in {tmp_path / PLACE}",
+    ]
 
 
 def test_what_is_prepared_needs_no_lock(tmp_path):
@@ -85,12 +100,28 @@ def test_full_disk(tmp_path, code, kind):
     assert raised.value.errno == code
 
 
-def test_other_errors(tmp_path):
+def test_other_errors(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f"^--data_dir={tmp_path}: cannot write there .Permission denied.$"):
         prepare(failing(PermissionError(13, "Permission denied")), None, str(tmp_path), "x")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path / "file"))
+    for data_dir in (None, ""):  # The folder is named, not the flag's empty value.
+        with pytest.raises(UserError, match=f"^--data_dir={tmp_path}/file: cannot write there .File exists.$"):
+            prepare(Builder, None, data_dir, "x")
     for error in (RuntimeError("else"), UserError("the user's")):
         with pytest.raises(type(error), match=f"^{error}$"):
             prepare(failing(error), None, str(tmp_path), "x")
+
+
+def test_what_is_prepared_and_cannot_be_read(tmp_path, monkeypatch):
+    file = prepare(Builder, None, str(tmp_path), "x").data_path / "data"
+
+    def unreadable(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(file))
+
+    monkeypatch.setattr(manifest, "sha256", unreadable)
+    with pytest.raises(UserError, match=f"^{file}: cannot be read .Input/output error.$"):
+        prepare(Builder, None, str(tmp_path), "x")
 
 
 def test_what_a_killed_process_left_is_prepared_anew(tmp_path):
