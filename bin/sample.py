@@ -73,12 +73,11 @@ def main():
 
 
 def _draw(run: RunFolder, request: Request) -> None:
-    output = Path(OUTPUT.value)
-    if output.suffix != ".png":
+    if Path(OUTPUT.value).suffix != ".png":
         raise UserError(f"--output={OUTPUT.value}: expected the name of a .png file, for a run on images")
-    _check_output(output)
+    output = _checked_output(request)
     write_atomically(output, to_png(draw_grid(run, request, progress_bar())))
-    print(f"Images: {output}")
+    print(f"Images: {OUTPUT.value}")
 
 
 def _write(run: RunFolder, request: Request) -> None:
@@ -86,15 +85,21 @@ def _write(run: RunFolder, request: Request) -> None:
     if not OUTPUT.value:
         _print(lines)
         return
-    output = Path(OUTPUT.value)
-    _check_output(output)
-    write_atomically(output, "".join(lines))
-    print(f"Texts: {output}")
+    write_atomically(_checked_output(request), "".join(lines))
+    print(f"Texts: {OUTPUT.value}")
 
 
-def _check_output(output: Path) -> None:
-    if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--output={output}: expected a file in a folder that can be written")
+def _checked_output(request: Request) -> Path:
+    """Returns the file to write: what lies there is replaced, so of a link it is the target."""
+    given, output = f"--output={OUTPUT.value}", Path(os.path.realpath(OUTPUT.value))
+    if os.path.lexists(output) and not output.is_file():
+        raise UserError(f"{given}: is a folder, a device or the like; expected a regular file, which may be new")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{given}: expected a file in a folder that can be written")
+    both = output.exists() and os.path.exists(request.input)
+    if both and any(path.samefile(request.input) for path in (output, output.parent)):  # An input may be a folder.
+        raise UserError(f"{given}: is there, and of --input={request.input}; expected another file")
+    return output
 
 
 def _print(lines: Iterator[str]) -> None:

@@ -197,5 +197,9 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
         grid.unlink()
     line = "sample.py: error: --output=: expected the name of a .png file, for a run on images\n"
     assert_one_line(launcher.run(*command[:2]), 2, line)
+    grid.write_bytes(b"one of the images to start from")
+    ended = launcher.run(*command, "--mode=reconstruct", f"--input={tmp_path}")
+    assert_one_line(ended, 2, f"--output={grid}: is there, and of --input={tmp_path}; expected another file")
+    grid.unlink()
     ended = launcher.run(*command, "--temperature=2")
     assert_one_line(ended, 2, "--temperature=2.0: has a meaning for runs of --data=text alone, not --data=image")
