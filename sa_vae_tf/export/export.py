@@ -16,6 +16,7 @@ from sa_vae_tf.export.saved_model import describe, first_requests, save
 from sa_vae_tf.export.text import text_functions
 from sa_vae_tf.export.warmup import write_requests
 from sa_vae_tf.inference import METHODS
+from sa_vae_tf.paths import check_readable
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import to_flagfile
 from sa_vae_tf.training.load import load_best
@@ -87,6 +88,7 @@ def _new_version(export_dir: str, version: int) -> Path:
     """Returns the folder of a version, which does not exist yet."""
     if not export_dir:
         raise UserError("--export_dir: expected a folder for the SavedModel")
+    check_readable("export_dir", export_dir)
     folder = Path(export_dir, str(version))
     if folder.exists():
         raise UserError(f"--export_dir={export_dir}: version {version} is there already; expected another --version")

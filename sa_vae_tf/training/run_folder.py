@@ -27,6 +27,7 @@ from typing import IO, Any
 import numpy as np
 
 from sa_vae_tf.errors import DISK_FULL, UserError
+from sa_vae_tf.paths import check_readable
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import from_flagfile, to_flagfile
 
@@ -71,12 +72,13 @@ class RunFolder:
       flag: what messages about the folder call it.
 
     Raises:
-      UserError: if the path is empty.
+      UserError: if the path is empty, or TensorFlow could not read its checkpoints.
     """
 
     def __init__(self, path: str | Path, flag: str = "run_dir"):
         if not str(path):
             raise UserError(f"--{flag}: expected the folder of a training run")
+        check_readable(flag, path)
         self.path = Path(path)
         self.flag = flag
         self.flags_file = self.path / "flags.txt"

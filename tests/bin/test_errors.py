@@ -46,6 +46,7 @@ def run_dir(launcher, data_dir, tmp_path_factory):
         ("train", ["vae"], ["unexpected argument 'vae'", "--name=value"]),
         ("train", ["--data_dir=/dev/null/data", "--run_dir={tmp}/run"], ["--data_dir=/dev/null/data: cannot write"]),
         ("train", ["--run_dir=/dev/null/run"], ["--run_dir=/dev/null/run: cannot write there (Not a directory)"]),
+        ("train", ["--run_dir={tmp}/a[1]"], ["error: --run_dir={tmp}/a[1]: TensorFlow could not read what it writes"]),
         ("evaluate", ["--run_dir={tmp}"], ["--run_dir={tmp}: no run there", "expected the folder of a training run"]),
         ("evaluate", [], ["--run_dir"]),
         ("evaluate", ["--run_dir={tmp}", "--iw_samples=-1"], ["--iw_samples=-1: expected a non-negative integer"]),
@@ -99,6 +100,11 @@ def run_dir(launcher, data_dir, tmp_path_factory):
             "reproduce",
             ["--figure=1", "--runs=/proc/runs", "--output_dir={tmp}"],
             ["error: --runs=/proc/runs: cannot write there ("],
+        ),
+        (
+            "reproduce",
+            ["--table=1", "--runs={tmp}/a[1]", "--output_dir={tmp}"],
+            ["error: --runs={tmp}/a[1]/table1/oracle-vae-1: TensorFlow could not read what it writes there; expected"],
         ),
     ],
 )

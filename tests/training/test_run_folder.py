@@ -133,6 +133,13 @@ def test_a_full_disk_is_not_called_unwritable(tmp_path, monkeypatch):
     assert not (tmp_path / "flags.txt").exists()
 
 
+def test_a_folder_whose_checkpoints_could_not_be_read(tmp_path):
+    for name in ("a[1]", "a\\b"):
+        with pytest.raises(UserError, match="TensorFlow could not read what it writes there; expected a path without"):
+            RunFolder(tmp_path / name).open_for_training(SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
 def test_no_run_there(tmp_path):
     with pytest.raises(UserError, match="^--run_dir: expected the folder of a training run$"):
         RunFolder("")
