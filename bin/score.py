@@ -109,13 +109,13 @@ class Source(NamedTuple):
     Attributes:
       unit: what its examples are called.
       examples: one after the other.
-      part: function that tells how much of it is read, from 0 to 1.
+      part: function that tells how much of it is read, from 0 to 1; None where nobody knows, as of a pipe.
       batch: function of the contents of examples and their places among all that are scored, to what the model takes.
     """
 
     unit: str
     examples: Iterator[Example]
-    part: Callable[[], float]
+    part: Callable[[], float] | None
     batch: Callable[[list[Any], list[int]], Any]
 
 
@@ -212,7 +212,7 @@ def open_lines(about: dict[str, Any]) -> Iterator[Source]:
         on_disk = getattr(file, "fileobj", None) or file  # Of a .gz, the file as it lies there.
         size = os.fstat(on_disk.fileno()).st_size
         lines = read_lines(file, about["max_length"])
-        yield Source("line", lines, lambda: on_disk.tell() / size, lambda texts, places: texts)
+        yield Source("line", lines, (lambda: on_disk.tell() / size) if size else None, lambda texts, places: texts)
 
 
 def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
@@ -427,9 +427,11 @@ class Tally:
 
     def show(self) -> None:
         if sys.stderr.isatty():
-            part = self.part()
-            bar = "#" * round(30 * part)
-            print(f"\r[{bar:.<30}] {part:4.0%}  {self._speed()}", end="  ", file=sys.stderr, flush=True)
+            bar = ""
+            if self.part:
+                part = self.part()
+                bar = f"[{'#' * round(30 * part):.<30}] {part:4.0%}  "
+            print(f"\r{bar}{self._speed()}", end="  ", file=sys.stderr, flush=True)
 
     def report(self) -> None:
         if sys.stderr.isatty():

@@ -86,6 +86,22 @@ def test_scores_are_there_where_nobody_reads_what_is_printed(launcher, model, tm
     assert len(read(tmp_path / "scores.jsonl")) == 1
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_progress_on_a_terminal(piped, launcher, model, tmp_path):
+    (tmp_path / "lines.txt").write_text("the cat\n")
+    script = tmp_path / "score.py"
+    terminal = "import os, sys; sys.stderr.isatty = lambda: True\n"
+    pipe = "reading, writing = os.pipe(); os.write(writing, b'the cat\\n'); os.close(writing); os.dup2(reading, 0)\n"
+    run = f"import runpy; runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')"
+    script.write_text(terminal + pipe + run)
+    source = "/dev/stdin" if piped else tmp_path / "lines.txt"
+    flags = (f"--saved_model={model}", f"--input={source}", f"--output={tmp_path}/out.jsonl")
+    ended = launcher.run(script, *flags)
+    bar = "" if piped else rf"\[{'#' * 30}\] 100%  "
+    assert re.fullmatch(rf"\n{bar}1 lines, \d+ a second  \n", ended.stderr), ended.stderr  # A \r is read as \n.
+    assert [record["input"] for record in read(tmp_path / "out.jsonl")] == ["the cat"]
+
+
 def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_dir, tmp_path):
     right = ["the cat sees", "a dog and a bird", "vögel 日本", "the\u2003bird", "the last one"]
     wrong = {
