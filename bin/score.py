@@ -73,9 +73,12 @@ OPTIONS = ("svi_steps", "iw_samples", "seed")
 
 # Batches that are read together and sorted, so that each is of sentences of like length.
 BATCHES_AT_ONCE = 16
-# A line that long is not scored, and its beginning alone is kept.
-MAX_BYTES = 65_536
-KEPT_BYTES = 1_000
+# A line that long is not scored: that of sa_vae_tf/data/text_files.py, so that the same lines are as are evaluated.
+MAX_CHARACTERS = 1_000_000
+MAX_BYTES = 4 * MAX_CHARACTERS  # in UTF-8
+TOO_LONG = f"{MAX_CHARACTERS:,} characters or more"
+# Of a line that is not scored, for whatever reason, its beginning alone is kept.
+KEPT_CHARACTERS = 65_536
 REPORTED_ERRORS = 5
 LONGEST = 2_000  # characters of a message
 # The checksums of an export's files.
@@ -223,14 +226,14 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
             raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
         while content := file.readline(MAX_BYTES):
             number += 1
+            cut = len(content) == MAX_BYTES and not content.endswith(b"\n")
+            rest = content
+            while len(rest) == MAX_BYTES and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_BYTES)
             if number == 1:
                 content = content.removeprefix(codecs.BOM_UTF8)
-            more = content
-            while len(more) == MAX_BYTES and not more.endswith(b"\n"):
-                more = file.readline(MAX_BYTES)
-            if len(content) == MAX_BYTES:
-                start = content[:KEPT_BYTES].decode(errors="backslashreplace")
-                yield line(number, start, 0, f"{MAX_BYTES:,} bytes or more")
+            if cut:
+                yield line(number, content.decode(errors="backslashreplace"), 0, TOO_LONG)
             else:
                 yield checked(number, content.rstrip(b"\r\n"), max_length)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -239,6 +242,7 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
 
 def line(number: int, text: str, words: int, error: str) -> Example:
     """Returns a line, numbered from 1 on."""
+    text = text[:KEPT_CHARACTERS] if error else text
     return Example({"line": number, "input": text}, text, words, error)
 
 
@@ -249,6 +253,8 @@ def checked(number: int, content: bytes, max_length: int) -> Example:
     except UnicodeDecodeError as error:
         what = f"not UTF-8 (byte 0x{content[error.start]:02x} at {error.start})"
         return line(number, content.decode(errors="backslashreplace"), 0, what)
+    if len(text) >= MAX_CHARACTERS:
+        return line(number, text, 0, TOO_LONG)
     words = len(text.split())
     if words > max_length:
         return line(number, text, words, f"{words:,} words, more than {max_length:,}")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from sa_vae_tf.data import text_files
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.export.manifest import MANIFEST, write_manifest
 from sa_vae_tf.training.run_folder import RunFolder
@@ -103,13 +104,14 @@ def test_progress_on_a_terminal(piped, launcher, model, tmp_path):
 
 
 def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_dir, tmp_path):
-    right = ["the cat sees", "a dog and a bird", "vögel 日本", "the\u2003bird", "the last one"]
+    right = ["the cat sees", "a dog and a bird", "vögel 日本", "the\u2003bird", "a " + "ö" * 999_997]
     wrong = {
         b"": "empty",
         b" \t": "empty",
         b"the \xff cat": "not UTF-8 (byte 0xff at 4)",
         b"a " * 15: "15 words, more than 14",
-        b"x" * 200_000: "65,536 bytes or more",
+        b"x" * 1_000_000: "1,000,000 characters or more",
+        b"x" * 9_000_000: "1,000,000 characters or more",  # More than is read at once.
         b"\xc3": "not UTF-8 (byte 0xc3 at 0)",
     }
     lines = [line.encode() for line in right[:2]] + list(wrong) + [line.encode() for line in right[2:]]
@@ -118,17 +120,17 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
             file.write(b"\r\n".join(lines))  # Without an end of the last line.
     ended = score(launcher, model, tmp_path / "lines.txt", tmp_path / "out.jsonl", "--svi_steps=0")
     assert ended.status == 0
-    assert "11 lines" in ended.stdout
-    assert "5 scored, 6 kept with their error" in ended.stdout
+    assert "12 lines" in ended.stdout
+    assert "5 scored, 7 kept with their error" in ended.stdout
     told = [f"{tmp_path}/lines.txt: line {i}: {what}" for i, what in enumerate([*wrong.values()][:5], 3)]
-    told.append("6 such lines in all")
+    told.append("7 such lines in all")
     assert ended.stderr.splitlines() == [f"score.py: WARNING: {what}" for what in told]
     records = read(tmp_path / "out.jsonl")
-    assert [record["line"] for record in records] == list(range(1, 12))
-    assert [record["error"] for record in records[2:8]] == list(wrong.values())
+    assert [record["line"] for record in records] == list(range(1, 13))
+    assert [record["error"] for record in records[2:9]] == list(wrong.values())
     assert [record["input"] for record in records if "error" not in record] == right
     assert records[4]["input"] == "the \\xff cat"
-    assert records[6]["input"] == "x" * 1000
+    assert records[6]["input"] == records[7]["input"] == "x" * 65_536
     # Malformed lines take no part: the others are scored as a file of their own is evaluated.
     (tmp_path / "right.txt").write_text("\n".join(right), encoding="utf-8")
     test_file = str(tmp_path / "right.txt")
@@ -137,6 +139,11 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
     assert np.mean(bounds) == pytest.approx(results["nll_bound"], rel=1e-5)
     assert score(launcher, model, tmp_path / "lines.txt.gz", tmp_path / "gz.jsonl", "--svi_steps=0").status == 0
     assert read(tmp_path / "gz.jsonl") == records
+
+
+def test_the_longest_line_is_that_of_evaluation():
+    [limit] = re.findall(r"^MAX_CHARACTERS = ([0-9_]+)$", (ROOT / "bin/score.py").read_text(), re.MULTILINE)
+    assert int(limit) == text_files.MAX_CHARACTERS
 
 
 def test_checksums_of_every_file(model):
