@@ -73,7 +73,7 @@ OPTIONS = ("svi_steps", "iw_samples", "seed")
 
 # Batches that are read together and sorted, so that each is of sentences of like length.
 BATCHES_AT_ONCE = 16
-# A line that long is not scored: that of sa_vae_tf/data/text_files.py, so that the same lines are as are evaluated.
+# A line that long is not scored. As in sa_vae_tf/data/text_files.py: whatever is evaluated is scored too.
 MAX_CHARACTERS = 1_000_000
 MAX_BYTES = 4 * MAX_CHARACTERS  # in UTF-8
 TOO_LONG = f"{MAX_CHARACTERS:,} characters or more"

@@ -19,7 +19,7 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.paths import check_readable
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import to_flagfile
-from sa_vae_tf.training.load import load_best
+from sa_vae_tf.training.load import Loaded, load_best
 from sa_vae_tf.training.run_folder import RunFolder
 
 # By --data, a function from a loaded run, and a folder for files of its own, to the functions that are exported.
@@ -48,9 +48,19 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
     # A server takes no notice of a folder whose name is not a number.
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _write(partial, run, config, loaded)
+        partial.rename(folder)
+    except BaseException:  # As of a full disk, of which it would hold a part.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return folder
+
+
+def _write(folder: Path, run: RunFolder, config: Config, loaded: Loaded) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         functions = FUNCTIONS[config.data](loaded, Path(temporary))
-        signatures = save(partial, functions, [weight.value for weight in loaded.model.weights])
+        signatures = save(folder, functions, [weight.value for weight in loaded.model.weights])
     about: dict[str, Any] = {
         "data": config.data,
         "method": config.method,
@@ -65,11 +75,9 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
         "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in run.read_metrics()),
     }
     for name, text in assets.items():
-        (partial / "assets" / name).write_text(text, encoding="utf-8")
-    write_requests(partial, first_requests(functions, signatures))
-    write_manifest(partial)
-    partial.rename(folder)
-    return folder
+        (folder / "assets" / name).write_text(text, encoding="utf-8")
+    write_requests(folder, first_requests(functions, signatures))
+    write_manifest(folder)
 
 
 def _check_exportable(run: RunFolder, config: Config) -> None:

@@ -42,11 +42,15 @@ OWN_JSON = ("sources.json", "curves.json", "landscape.json")
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all, replacing the one that was there."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:  # As of a full disk, of which it would hold a part.
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _figures(line: bytes, where: str) -> dict[str, Any]:

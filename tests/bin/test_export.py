@@ -288,6 +288,14 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
     assert not list(tmp_path.glob("*o")) + list(tmp_path.glob(".o.*"))
 
 
+@pytest.mark.parametrize("bytes_of_file", [500, 20_000])
+def test_a_full_disk_keeps_nothing_of_an_export(bytes_of_file, launcher, run_dir, tmp_path):
+    command = ["bin/export.py", f"--run_dir={run_dir}", f"--export_dir={tmp_path}"]
+    assert_one_line(launcher.run(*command, limits={"FSIZE": bytes_of_file}), 1, "export.py: error: the disk is full")
+    assert not list(tmp_path.iterdir())
+    assert launcher.run(*command).status == 0
+
+
 def test_a_run_of_another_kind(launcher, data_dir, tmp_path):
     (tmp_path / "flags.txt").write_text("\n".join(runs.arguments(runs.tiny(tmp_path, data_dir))))
     ended = launcher.run("bin/export.py", f"--run_dir={tmp_path}", f"--export_dir={tmp_path}/export")

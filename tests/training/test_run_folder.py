@@ -173,6 +173,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, "three\n")
     assert path.read_text() == "two\n"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_figures_are_appended_and_a_line_that_was_cut_off_is_left_out(tmp_path):
