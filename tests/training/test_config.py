@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import flags
@@ -125,10 +126,14 @@ def another(name: str):
     return not field.default if isinstance(field.default, bool) else field.default + 1
 
 
-def base_of(name: str) -> dict[str, str]:
+# What some settings have no meaning without.
+NEEDED: dict[str, dict[str, Any]] = {"replicas": {"strategy": "mirrored"}, "kl_cycle_epochs": {"kl_warmup_epochs": 1.0}}
+
+
+def base_of(name: str) -> dict[str, Any]:
     """Returns settings with which this one has a meaning."""
     kind = KINDS["text" if name == "kernels" else (FIELDS[name].metadata["data"] or ("synthetic",))[0]]
-    return {**kind, "strategy": "mirrored"} if name == "replicas" else kind
+    return {**kind, **NEEDED.get(name, {})}
 
 
 @pytest.mark.parametrize("name", FIELDS)
