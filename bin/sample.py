@@ -74,7 +74,8 @@ def main():
 
 def _draw(run: RunFolder, request: Request) -> None:
     if Path(OUTPUT.value).suffix != ".png":
-        raise UserError(f"--output={OUTPUT.value}: expected the name of a .png file, for a run on images")
+        given = f"--output={OUTPUT.value}" if OUTPUT.value else "--output"
+        raise UserError(f"{given}: expected the name of a .png file, for a run on images")
     output = _checked_output(request)
     write_atomically(output, to_png(draw_grid(run, request, progress_bar())))
     print(f"Images: {OUTPUT.value}")

@@ -24,6 +24,7 @@ from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import check_sources
 from sa_vae_tf.training.tasks import TASKS
+from sa_vae_tf.training.tasks.task import named
 
 # Images drawn or taken where the request does not say, by mode, and drawn at once.
 COUNTS = {"prior": 64, "reconstruct": 32, "interpolate": 9}
@@ -111,7 +112,8 @@ def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
         validation = data.splits["validation"]
         assert isinstance(validation, ImageSplit)
         return validation
-    images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
+    with named(request, "input"):
+        images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
     own = images.get("test", images["train"])
     return ImageSplit(own, np.arange(own.shape[0]), request.seed, 2)
 

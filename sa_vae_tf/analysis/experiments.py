@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -133,16 +134,18 @@ def in_process(function: Callable[..., Result], *arguments: Any) -> Result:
     finally:
         signal.signal(signal.SIGINT, handler)
     sending.close()
-    try:
-        with interrupts.raised():
+    with interrupts.raised():
+        try:
             result, error, where = receiving.recv()
-    except EOFError:
-        raise WorkerLost(
-            "the process that trains and evaluates was ended, perhaps since memory was short: the same command goes on"
-        ) from None
-    finally:
-        process.terminate()
-        process.join()
+        except EOFError:
+            raise WorkerLost(
+                "the process that trains and evaluates was ended, perhaps since memory was short: the same command "
+                "goes on"
+            ) from None
+        finally:
+            # A training ends after its step; who does not want to wait for it interrupts again.
+            process.terminate()
+            process.join()
     if error:
         raise error from RuntimeError(where)
     return result
@@ -153,7 +156,8 @@ def _send_result(sending: Connection, function: Callable, arguments: tuple[Any, 
     try:
         sending.send((function(*arguments), None, ""))
     except BaseException as error:
-        sending.send((None, error, traceback.format_exc()))  # Pickled, it has no traceback of its own.
+        with contextlib.suppress(BrokenPipeError):  # Who has interrupted waits for the end, and for no result.
+            sending.send((None, error, traceback.format_exc()))  # Pickled, it has no traceback of its own.
 
 
 def _end_with_parent() -> None:
@@ -168,6 +172,7 @@ def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> d
     try:
         run = train(config)
     except Interrupted as interrupted:
+        logger.info("%s", interrupted)
         sys.exit(interrupted.status)
     results = evaluate(run, **options)
     run.write_results(name, {**results, ASKED: _asked(config)})

@@ -81,7 +81,8 @@ class StopAtSignals(keras.callbacks.Callback):
             signal.raise_signal(number)
         if not self.received:
             # Not by way of a stream, which may be in the middle of a line.
-            os.write(2, f"\n{program()}: stopping after this step; Ctrl-C stops at once\n".encode())
+            again = "; Ctrl-C stops at once" if number == signal.SIGINT else ""
+            os.write(2, f"\n{program()}: stopping after this step{again}\n".encode())
         self.received = number
 
     def _stop(self, saved: str = "the last checkpoint stands") -> None:

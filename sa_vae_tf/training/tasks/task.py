@@ -63,13 +63,13 @@ class Task(NamedTuple):
 
 
 @contextlib.contextmanager
-def named(config: Config, *flags: str) -> Iterator[None]:
+def named(settings: Any, *flags: str) -> Iterator[None]:
     """Puts the flag before an error that begins with the file that the flag names."""
     try:
         yield
     except UserError as error:
         for flag in flags:
-            if getattr(config, flag) and str(error).startswith(f"{getattr(config, flag)}: "):
+            if getattr(settings, flag) and str(error).startswith(f"{getattr(settings, flag)}: "):
                 raise UserError(f"--{flag}={error}") from None
         raise
 
