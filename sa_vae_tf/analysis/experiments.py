@@ -92,6 +92,7 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
         found = read_results(path)
         if found.pop(ASKED, None) == _asked(config):
             return found
+    logger.info("Run %s", run.path)
     # TensorFlow keeps what it has compiled until its process ends: dozens of runs in one would fill the memory.
     return in_process(_train_and_evaluate, config, name, options)
 

@@ -137,6 +137,8 @@ def _train(
         logger.info("Going on with %s at step %d", run.path, int(model.step))
     elif resumed and not rule.ended():
         logger.info("%s is at step %d already: nothing left to train", run.path, int(model.step))
+    elif not last:
+        logger.warning("--num_epochs=%d: nothing is trained", config.num_epochs)
     if not resumed and writes:
         checkpoints.save()
     if int(model.step) < last:
