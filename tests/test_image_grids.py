@@ -124,7 +124,7 @@ def test_without_latent_variable(data_file, data_dir, tmp_path):
         ("prior", {"beam": 3}, "--beam=3: has a meaning for runs of --data=text alone"),
         ("interpolate", {"num_samples": 1}, "--num_samples=1: expected at least 2 images for --mode=interpolate"),
         ("interpolate", {"input": "{tmp}/one.npy"}, "--input={tmp}/one.npy: one image; expected at least 2"),
-        ("reconstruct", {"input": "{tmp}/none.npy"}, "{tmp}/none.npy: cannot be read"),
+        ("reconstruct", {"input": "{tmp}/none.npy"}, "--input={tmp}/none.npy: cannot be read"),
         ("prior", {"input": "{tmp}/one.npy"}, "--input={tmp}/one.npy: has a meaning for --mode=reconstruct and interp"),
     ],
 )

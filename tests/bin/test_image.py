@@ -195,7 +195,7 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
             assert ended.stdout.splitlines()[:2] == ["2/4 images", "4/4 images"]
         assert tf.io.decode_png(grid.read_bytes()).shape == (height, width, 1)
         grid.unlink()
-    line = "sample.py: error: --output=: expected the name of a .png file, for a run on images\n"
+    line = "sample.py: error: --output: expected the name of a .png file, for a run on images\n"
     assert_one_line(launcher.run(*command[:2]), 2, line)
     grid.write_bytes(b"one of the images to start from")
     ended = launcher.run(*command, "--mode=reconstruct", f"--input={tmp_path}")

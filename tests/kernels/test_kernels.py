@@ -179,10 +179,9 @@ def test_a_derivative_in_a_vectorized_map_is_right_or_refused(operation, kernels
             gradient(tf.vectorized_map)
 
 
-@pytest.mark.parametrize("operation", [recurrence, likelihood])
-def test_of_two_first_derivatives_the_second_has_none(operation):
-    """It is not differentiable as the first is, and what would be found in its place is wrong."""
-    run, inputs, place = operation(FUSED)
+def slope_of_the_second_loss(operation, kernels):
+    """Derivative of the second of two first derivatives of one result."""
+    run, inputs, place = operation(kernels)
     x = inputs[place]
     with tf.GradientTape() as outer:
         outer.watch(x)
@@ -191,8 +190,19 @@ def test_of_two_first_derivatives_the_second_has_none(operation):
             squares = run(*inputs[:place], x, *inputs[place + 1 :]) ** 2
             losses = tf.reduce_sum(squares[0]), tf.reduce_sum(squares[1])
         slopes = [tf.reduce_sum(inner.gradient(loss, x) * waves(x)) for loss in losses]
+    return outer.gradient(slopes[1], x)
+
+
+@pytest.mark.parametrize("operation", [recurrence, maps])
+def test_of_two_first_derivatives_the_second_has_one(operation):
+    fused, plain = (slope_of_the_second_loss(operation, kernels) for kernels in (FUSED, PLAIN))
+    np.testing.assert_allclose(fused, plain, **CLOSE)
+
+
+def test_of_two_first_derivatives_of_a_likelihood_the_second_has_none():
+    """It is not differentiable as the first is, and what would be found in its place is wrong."""
     with pytest.raises(LookupError, match="have second derivatives of one first derivative alone"):
-        outer.gradient(slopes[1], x)
+        slope_of_the_second_loss(likelihood, FUSED)
 
 
 @pytest.mark.parametrize("mode", ["graph", pytest.param("xla", marks=pytest.mark.slow)])
