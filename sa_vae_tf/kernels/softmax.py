@@ -198,7 +198,8 @@ def _exponentials(scores: tf.Tensor, bias: tf.Tensor, before: Sequence[tf.Tensor
       before: none, or the largest of the blocks before, [rows].
     """
     shifted = tf.cast(scores, bias.dtype) + bias
-    largest = functools.reduce(tf.maximum, before, tf.reduce_max(shifted, -1))
+    # Never -inf, which it would be of a block of words that are all ruled out: -inf less -inf is no number.
+    largest = functools.reduce(tf.maximum, before, tf.maximum(tf.reduce_max(shifted, -1), shifted.dtype.min))
     exponentials = tf.exp(shifted - largest[:, None])
     return tf.cast(exponentials, scores.dtype), largest, tf.reduce_sum(exponentials, -1)
 

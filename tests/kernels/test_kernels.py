@@ -295,3 +295,11 @@ def test_large_scores_stay_finite():
         value = nll(FUSED, words(6))(1e4 * states, kernel, bias)
     assert np.all(np.isfinite(value))
     assert np.all(np.isfinite(tape.gradient(value, states)))
+
+
+def test_a_block_of_words_that_are_ruled_out(exponentials, monkeypatch):
+    monkeypatch.setattr(softmax, "COLUMNS", 5)
+    targets = tf.constant([5, 6, 7, 8, 5, 6])
+    states, kernel, bias = softmax_inputs(6)
+    ruled_out = tf.where(tf.range(VOCABULARY) < 5, -np.inf, bias)
+    compare(nll(FUSED, targets), nll(PLAIN, targets), [states, kernel, ruled_out], [0], "graph")
