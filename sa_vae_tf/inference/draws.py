@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,7 +37,12 @@ def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Dr
 
     Returns:
       The draws of the K steps, with a leading axis of length K, and the draw for the final bound.
+
+    Raises:
+      ValueError: if `steps` is no number, or negative.
     """
+    if not isinstance(steps, numbers.Integral) or steps < 0:
+        raise ValueError(f"steps={steps}: expected a whole number, not negative (of a tensor see draw_per_example)")
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
     seeds = tf.random.split(seed, steps + 2)

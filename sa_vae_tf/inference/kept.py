@@ -15,6 +15,11 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+OUTSIDE = (
+    "what kept() returns has no derivative of its own: expected it inside a derivative written by hand, as by "
+    "tf.custom_gradient"
+)
+
 # What a caller cannot do without, and what it can compute from that.
 Results = tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]
 
@@ -87,6 +92,9 @@ _traced = _Traced()
 def kept(compute: Callable[[bool], Results], needed: Keep) -> Results:
     """Returns what `compute` returns, or what it returned in the forward pass.
 
+    Results that were found again are constants to TensorFlow. So it belongs inside an operation whose derivative is
+    written by hand; elsewhere a derivative would be wrong, and is an error.
+
     Args:
       compute: function (whether the second part is worth its memory) -> results. The second part may be empty where it
         is not.
@@ -95,6 +103,15 @@ def kept(compute: Callable[[bool], Results], needed: Keep) -> Results:
     Returns:
       The results. The second part is empty where it was not kept: the caller must then do without.
     """
+    first, second = _kept(compute, needed)
+    return _without_derivative(first), _without_derivative(second)
+
+
+def _without_derivative(results: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    return [tf.raw_ops.PreventGradient(input=result, message=OUTSIDE) for result in results]
+
+
+def _kept(compute: Callable[[bool], Results], needed: Keep) -> Results:
     step = _traced.steps[-1] if _traced.steps else None
     if step is None:
         return compute(True)

@@ -11,12 +11,16 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from sa_vae_tf.inference import moments as _  # noqa: F401  (a right second derivative for tf.nn.moments)
 from sa_vae_tf.inference.clipping import clip_jointly
 from sa_vae_tf.inference.kept import Kept, replaying
 from sa_vae_tf.inference.posterior import Posterior
 
 # The bound of one refinement step as a function of the posterior alone, [batch].
 LocalBound = Callable[[Posterior], tf.Tensor]
+
+# First derivatives of which TensorFlow takes the derivative to be zero, where it is none.
+LOST = {"ResizeBilinearGrad": "tf.image.resize by 'bilinear', as in keras.layers.UpSampling2D"}
 
 # The published step of the authors' forward difference (section 3).
 AUTHORS_STEP = 1e-5
@@ -29,10 +33,21 @@ def dense_gradients(tape: tf.GradientTape, target: tf.Tensor, sources: Sequence)
 
 
 def bound_and_gradient(local_bound: LocalBound, posterior: Posterior) -> tuple[tf.Tensor, Posterior]:
-    """Returns the bound of each example, [batch], and its gradient to that example's posterior parameters."""
+    """Returns the bound of each example, [batch], and its gradient to that example's posterior parameters.
+
+    Raises:
+      ValueError: if the bound is not that.
+    """
+    batch, dtype = posterior.mean.shape[:1], posterior.mean.dtype
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(posterior)
         value = local_bound(posterior)
+    if not tf.is_tensor(value):
+        raise ValueError(f"bound returned a {type(value).__name__}: expected a tensor [batch]")
+    if value.dtype != dtype or not value.shape.is_compatible_with(batch):
+        raise ValueError(
+            f"bound returned {value.dtype.name} {value.shape}: expected {dtype.name} [batch], a number for each example"
+        )
     return value, Posterior(*dense_gradients(tape, value, posterior))
 
 
@@ -56,14 +71,28 @@ def exact(
 
     Returns:
       The derivative with respect to the mean, the log variance and each of `sources`, in this order.
+
+    Raises:
+      LookupError: if the bound reads an operation that has no second derivative.
     """
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations()) if graph else 0
     with tf.GradientTape() as outer:
         outer.watch([posterior, [s for s in sources if not isinstance(s, tf.Variable)]])
         with replaying(kept):
             value, gradient = bound_and_gradient(local_bound, posterior)
         pairing = tf.add_n([tf.reduce_sum(g * u) for g, u in zip(gradient, vector, strict=True)])
         objective = pairing + tf.reduce_sum(bound_weight * value)
-    return dense_gradients(outer, objective, [*posterior, *sources])
+    lost = [LOST[x.type] for x in (graph.get_operations()[before:] if graph else ()) if x.type in LOST]
+    try:
+        if lost:
+            raise LookupError(lost[0])
+        return dense_gradients(outer, objective, [*posterior, *sources])
+    except LookupError as error:
+        raise LookupError(
+            f"the bound has no second derivative in TensorFlow ({error}); expected product='finite_difference', or "
+            "other operations"
+        ) from error
 
 
 def finite_difference(

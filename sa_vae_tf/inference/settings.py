@@ -26,7 +26,8 @@ class RefinementSettings:
       clip_norm: largest norm of the mean part and of the log-variance part of a step's gradient; None for none.
         The clip is part of the function that is differentiated.
       product_clip_norm: largest norm of the derivatives before and after each Hessian-vector product; None for
-        none, which alone gives the true derivative. The product 'authors' uses `clip_norm` instead.
+        none, which alone gives the true derivative. It is on the scale of a loss that is the mean of the bounds. The
+        product 'authors' uses `clip_norm` instead.
       clip_scope: 'example', or 'batch' as the authors (see `clipping`).
       product: 'exact', 'finite_difference' or 'authors' (see `products`).
       finite_difference_step: see `products.finite_difference`.
@@ -54,20 +55,23 @@ class RefinementSettings:
     def __post_init__(self):
         for name in ("step_size_mean", "step_size_log_variance", "momentum"):
             if not isinstance(getattr(self, name), numbers.Real):  # Of a tensor there would be no derivative.
-                raise ValueError(f"{name}={getattr(self, name)}: expected a number of Python or NumPy")
+                raise ValueError(f"{name}={getattr(self, name)!r}: expected a number of Python or NumPy")
         for name in ("step_size_mean", "step_size_log_variance"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name}={getattr(self, name)}: expected a finite number that is not negative")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum={self.momentum}: expected a number in [0, 1)")
         for name in ("clip_norm", "product_clip_norm", "finite_difference_step"):
-            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a finite positive number, or None")
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, numbers.Real) and 0 < float(value) < math.inf):
+                raise ValueError(f"{name}={value!r}: expected a finite positive number, or None")
         for name, low in (("patience", 1), ("reverse_steps", 0)):
-            if getattr(self, name) is not None and not getattr(self, name) >= low:
-                raise ValueError(f"{name}={getattr(self, name)}: expected a number of at least {low}, or None")
-        if len(self.keep) != 3 or min(self.keep) < 0:
-            raise ValueError(f"keep={self.keep}: expected three numbers of steps")
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, numbers.Integral) and int(value) >= low):
+                raise ValueError(f"{name}={value!r}: expected a whole number of at least {low}, or None")
+        counts = self.keep if isinstance(self.keep, tuple) else ()
+        if len(counts) != 3 or not all(isinstance(count, numbers.Integral) and count >= 0 for count in counts):
+            raise ValueError(f"keep={self.keep!r}: expected three numbers of steps")
         if self.clip_scope not in SCOPES:
             raise ValueError(f"clip_scope={self.clip_scope!r}: expected one of {', '.join(SCOPES)}")
         if self.product not in PRODUCTS:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf import inference
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_elbo, refine
 from sa_vae_tf.inference.kept import Keep, Kept, keeping, kept, replaying
 from sa_vae_tf.kernels import softmax
@@ -23,7 +24,8 @@ KEPT = {
 }
 
 
-def test_found_again_in_order():
+def test_found_again_in_order(monkeypatch):
+    monkeypatch.setattr(inference.kept, "_without_derivative", list)  # What is kept here are no tensors.
     calls = []
 
     def ask(name, needed=Keep.SMALL):
@@ -55,6 +57,17 @@ def test_found_again_in_order():
         assert ask("b") == (["b first"], [])
     assert calls == [("c", False), ("a", False)]
     assert ask("d") == (["d first"], ["d second"])
+
+
+@pytest.mark.parametrize("keep", [Keep.NOTHING, Keep.ALL])
+def test_outside_a_derivative_written_by_hand_it_has_none(keep):
+    x = tf.constant([1.0, 2.0])
+    with keeping(keep), tf.GradientTape() as tape:
+        tape.watch(x)
+        (found,), _ = kept(lambda large: ([tf.tanh(x)], []), Keep.SMALL)
+    np.testing.assert_array_equal(found, tf.tanh(x))
+    with pytest.raises(LookupError, match="expected it inside a derivative written by hand"):
+        tape.gradient(found, x)
 
 
 def derivatives(compiled: bool, decoder: LSTMDecoder, **options) -> list[np.ndarray]:

@@ -1,0 +1,93 @@
+"""tf.nn.moments, and decoders that normalise their layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_elbo, refine
+from sa_vae_tf.inference.moments import _moments, moments
+
+
+def test_it_is_what_tensorflow_and_keras_call():
+    assert tf.nn.moments is moments
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.float16])
+@pytest.mark.parametrize(
+    "arguments", [{"axes": [1]}, {"axes": [0, 1], "keepdims": True}, {"axes": -1, "shift": 2.0}], ids=str
+)
+def test_values_and_first_derivatives_are_tensorflows_to_the_bit(arguments, dtype):
+    x = tf.constant(3 + np.random.default_rng(1).normal(size=[4, 5]), dtype)
+
+    def found(function):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            mean, variance = function(x, **arguments)
+            value = tf.reduce_sum(tf.sin(mean) * tf.exp(variance))
+        return mean, variance, tape.gradient(value, x)
+
+    for ours, theirs in zip(found(moments), found(_moments), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_second_derivatives_are_those_of_a_variance():
+    x = tf.constant(np.random.default_rng(1).normal(size=[6]))
+
+    def second(variance_of):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.exp(variance_of(x))
+            first = inner.gradient(value, x)
+        return outer.jacobian(first, x)
+
+    expected = second(lambda x: tf.reduce_mean(x * x) - tf.reduce_mean(x) ** 2)
+    np.testing.assert_allclose(second(lambda x: tf.nn.moments(x, [0])[1]), expected, rtol=1e-12)
+    assert np.max(np.abs(second(lambda x: _moments(x, [0])[1]) - expected)) > 0.05  # What there is to mend.
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "layer", [keras.layers.LayerNormalization, lambda **options: keras.layers.GroupNormalization(4, **options)]
+)
+def test_the_exact_product_through_a_layer_that_normalises(layer, compiled):
+    keras.utils.set_random_seed(1)
+    rng = np.random.default_rng(2)
+    pixels = tf.constant(rng.integers(0, 2, [4, 6]), tf.float64)
+    initial = Posterior(tf.constant(rng.normal(size=[4, 3])), tf.constant(rng.normal(size=[4, 3]) - 1))
+    step_draws, final_draw = draw(initial, 3, tf.constant([1, 2]))
+    direction = tf.constant(rng.normal(size=[4, 3]))
+    decoder = keras.Sequential(
+        [
+            keras.Input((3,), dtype="float64"),
+            keras.layers.Dense(8, dtype="float64"),
+            layer(dtype="float64"),
+            keras.layers.Dense(6, "tanh", dtype="float64"),
+        ]
+    )
+    for variable, scale in zip(decoder.trainable_variables, [1, 1, 0, 0, 1, 1], strict=True):
+        variable.assign_add(scale * 0.3 * rng.normal(size=variable.shape))
+
+    def likelihood(z, pixels, seed):
+        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=pixels, logits=decoder(z)), -1)
+
+    bound = negative_elbo(likelihood)
+
+    def loss(shift):
+        start = initial._replace(mean=initial.mean + shift * direction)
+        settings = RefinementSettings(step_size_mean=0.05, step_size_log_variance=0.05)
+        return tf.reduce_sum(bound(refine(bound, start, pixels, step_draws, settings).posterior, pixels, final_draw))
+
+    @tf.function(jit_compile=compiled)
+    def derivative(shift):
+        with tf.GradientTape() as tape:
+            tape.watch(shift)
+            value = loss(shift)
+        return tape.gradient(value, shift)
+
+    step = 1e-5
+    expected = (loss(step) - loss(-step)) / (2 * step)
+    # The latter has lost ten digits of sixteen.
+    np.testing.assert_allclose(derivative(tf.constant(0.0, tf.float64)), expected, rtol=1e-7)
