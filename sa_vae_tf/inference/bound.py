@@ -45,6 +45,8 @@ def negative_elbo(
     def bound(posterior: Posterior | None, context: Any, draw: Draw) -> tf.Tensor:
         if posterior is None:
             return negative_log_likelihood(None, context, seed=draw.seed)
+        if posterior.mean.shape.rank not in (None, 2):
+            raise ValueError(f"posterior of shape {posterior.mean.shape}: expected [batch, latent]")
         if not tf.TensorShape(draw.noise.shape).is_compatible_with(posterior.mean.shape):
             raise ValueError(
                 f"draw of noise {draw.noise.shape}: expected that of the posterior, {posterior.mean.shape}"

@@ -71,6 +71,12 @@ def test_a_likelihood_that_is_not_one_of_each_example_is_refused(dtype, shape):
         bound(posterior, None, Draw(posterior.mean, tf.zeros([2], tf.int32)))
 
 
+def test_a_posterior_of_other_rank_is_refused():
+    posterior = Posterior(tf.zeros([4, 5, 3]), tf.zeros([4, 5, 3]))
+    with pytest.raises(ValueError, match=r"posterior of shape \(4, 5, 3\): expected \[batch, latent\]"):
+        negative_elbo(lambda z, context, seed: tf.zeros([4]))(posterior, None, draw(posterior, 0)[1])
+
+
 def test_a_draw_for_another_batch_is_refused():
     posterior = Posterior(tf.zeros([3, 2]), tf.zeros([3, 2]))
     bound = negative_elbo(lambda z, context, seed: tf.reduce_sum(z, -1))

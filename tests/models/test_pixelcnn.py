@@ -347,7 +347,7 @@ def test_the_size_of_the_paper():
     assert process.returncode == 0, process.stderr[-3000:]
     result = json.loads(process.stdout.splitlines()[-1])
     assert result["losses"] == sorted(result["losses"], reverse=True)  # The second step on the same images is lower.
-    assert result["peak_memory"] <= 3.5
+    assert result["peak_memory"] <= 4.2  # Gigabytes; README says 4.1.
     assert result["sampling_seconds"] <= 60
 
 
