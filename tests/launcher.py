@@ -57,6 +57,8 @@ class Launcher:
             stdout=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            # What TensorFlow notes is left to the scripts.
+            env={name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"},
         )
         self.outputs: dict[int, tempfile.TemporaryDirectory] = {}
 

@@ -130,7 +130,6 @@ def evaluate(
         "test_file": test_file or None,
         "method": config.method,
         "hvp": config.hvp,
-        "epochs": sum(line["step"] <= int(model.step) for line in run.read_metrics()),
         "step": int(model.step),
         "seed": config.seed,
     }

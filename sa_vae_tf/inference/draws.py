@@ -79,7 +79,7 @@ def noise_per_example(
       index: int64 [batch], the place of each example in its data set.
       shape: shape of one example's noise; integers, or without XLA scalar tensors.
       seed: int32 [2].
-      dtype: float32 or float64. Noise of float32 stays below 5.2 in size.
+      dtype: float32 or float64. Noise of float32 stays below 5.3 in size.
 
     Returns:
       [batch, *shape] of type `dtype`.

@@ -119,12 +119,21 @@ def sa_vae(local: LocalInference, initial: Posterior) -> Objective:
 
 
 class Method(NamedTuple):
-    """What a method needs, and its loss."""
+    """What a method needs, and its loss.
+
+    Attributes:
+      objective: function (problem, initial posterior) -> loss.
+      latent: whether there is a latent variable.
+      encoder: whether the initial posterior is an encoder's.
+      refines: whether it is refined.
+      differentiates: whether the derivative of the loss goes through the refinement.
+    """
 
     objective: Callable[[LocalInference, Any], Objective]
     latent: bool = True
     encoder: bool = True
     refines: bool = True
+    differentiates: bool = False
 
 
 METHODS = {
@@ -133,5 +142,5 @@ METHODS = {
     "svi": Method(svi, encoder=False),
     "vae_svi": Method(vae_svi),
     "vae_svi_kl": Method(vae_svi_kl),
-    "sa_vae": Method(sa_vae),
+    "sa_vae": Method(sa_vae, differentiates=True),
 }

@@ -26,7 +26,7 @@ from sa_vae_tf.kernels.scan import scan
 
 
 class Forward(NamedTuple):
-    """Hidden states, cells and gates of all steps, [time, batch, units, units, 4 * units]."""
+    """Of all steps the hidden states and cells, [time, batch, units], and the gates, [time, batch, 4 * units]."""
 
     states: tf.Tensor
     cells: tf.Tensor

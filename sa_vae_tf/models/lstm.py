@@ -90,7 +90,7 @@ class LSTMContext(NamedTuple):
     """What the decoder reads besides z.
 
     Attributes:
-      projected: [time, batch, 4 * units], inputs times kernel.
+      projected: [time, batch, 4 * units], inputs times kernel plus bias.
       targets: int [time, batch].
       softmax: what their likelihood reads.
     """

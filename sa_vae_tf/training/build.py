@@ -97,7 +97,7 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
 
 def _steps_worth_keeping(config: Config) -> int:
     """Returns how many refinement steps, at most, the reverse pass goes through and may find kept."""
-    if config.method != "sa_vae" or config.hvp != "exact" or config.svi_patience:
+    if not METHODS[config.method].differentiates or config.hvp != "exact" or config.svi_patience:
         return 0
     most = max(config.steps_by_epoch().values())
     return most if config.reverse_steps < 0 else min(most, config.reverse_steps)

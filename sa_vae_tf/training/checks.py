@@ -28,7 +28,9 @@ def check(config: Config) -> None:
     _check_shortened(config)
     _check_strategy(config)
     _check_parts(config)
-    {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}[config.data](config)
+    of_data = {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}
+    if config.data in of_data:
+        of_data[config.data](config)
     for steps in config.steps_by_epoch().values():
         config.path_weights(steps)
 
@@ -93,7 +95,7 @@ def _check_shortened(config: Config) -> None:
         raise UserError(f"--svi_patience={config.svi_patience}: --svi_clip_scope=batch makes examples depend on others")
     weighted = any(config.path_weights(steps) is not None for steps in config.steps_by_epoch().values())
     for other in authors + shorter:
-        if weighted and config.method == "sa_vae":
+        if weighted and METHODS[config.method].differentiates:
             raise UserError(f"--bound_weights={config.bound_weights}: {other} knows only --bound_weights=final")
 
 

@@ -263,7 +263,7 @@ class Config:
 
     @property
     def default_run_dir(self) -> str:
-        model = {"synthetic": self.generator, "text": self.decoder, "image": "pixelcnn"}[self.data]
+        model = {"synthetic": self.generator, "text": self.decoder, "image": "pixelcnn"}.get(self.data, "")
         return f"runs/{self.data}-{model}-{self.method}-{self.seed}"
 
     def steps_by_epoch(self) -> dict[int, int]:

@@ -43,7 +43,7 @@ class Replicas:
         for device in strategy.extended.worker_devices[1:]:
             with tf.device(device):
                 self.models.append(copy())
-        # Set to 1, it makes every worker stop after the same step: `stopping` is then 1 everywhere.
+        # Set to 1, it makes every worker stop after the same step: `stopping` is then above 0 everywhere.
         self.stop = tf.Variable(0.0, trainable=False)
         self.stopping = tf.Variable(0.0, trainable=False)
         self.trace_anew()
@@ -77,7 +77,7 @@ class Replicas:
             return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop.read_value()])
 
         *whole, stop = self._run(replica)
-        self.stopping.assign(tf.math.ceil(stop))
+        self.stopping.assign(stop)
         return whole
 
     def values(self, batch: Rows) -> dict[str, tf.Tensor]:

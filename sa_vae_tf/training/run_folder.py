@@ -41,7 +41,8 @@ OWN_JSON = ("sources.json", "curves.json", "landscape.json")
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Writes a file whole or not at all, replacing the one that was there."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    # Of this process alone: two that evaluate one run may end together.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

@@ -8,7 +8,6 @@ import logging
 import sys
 import tempfile
 
-import keras
 import tensorflow as tf
 
 from sa_vae_tf.data.pipeline import Share
@@ -26,7 +25,7 @@ from sa_vae_tf.training.callbacks import (
     SkippedSteps,
     TensorBoard,
 )
-from sa_vae_tf.training.checkpoints import Checkpoints, writing
+from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.compilation import kernels, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
@@ -60,7 +59,6 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
     """
     select_device(config)
     strategy = make_strategy(config)
-    keras.utils.set_random_seed(config.seed)
     with contextlib.ExitStack() as stack:
         # Worker 0 writes. All others do as it does, into a folder that nobody reads.
         share = worker() if config.strategy == "multi_worker" else None
@@ -153,8 +151,8 @@ def _train(
     ]
     if writes:
         steps, minutes = config.checkpoint_steps, config.checkpoint_minutes
-        callbacks.append(TensorBoard(run, config.log_steps, samples))
         callbacks.append(SaveCheckpoints(checkpoints, rule, steps, minutes, steps_per_epoch, last))
+        callbacks.append(TensorBoard(run, config.log_steps, samples))  # What fails to sample has been saved.
     if verbose is None:
         verbose = 1 if sys.stdout.isatty() else 2
     verbose = verbose if writes else 0
@@ -202,8 +200,7 @@ def _keep_vocabulary(run: RunFolder, vocabulary: Vocabulary | None) -> None:
         return
     path = run.path / VOCABULARY_FILE
     if not (path.exists() and run.is_begun()):
-        with writing(path):
-            vocabulary.write(path)
+        vocabulary.write(path)
     elif Vocabulary.read(path) != vocabulary:
         raise UserError(f"--run_dir={run.path} holds a run with another vocabulary: choose another --run_dir")
 
