@@ -126,6 +126,8 @@ def test_vae_svi_kl(problem):
 
     assert toy.relative_error(to_encoder, gradients(lambda: kl(True), ENCODER)) < CLOSE
     assert toy.relative_error(to_encoder, gradients(lambda: kl(False), ENCODER)) > 1e-2
+    result = objective(problem, "vae_svi_kl")
+    np.testing.assert_allclose(result.loss, tf.reduce_mean(result.bound) + kl(True), rtol=1e-12)
 
 
 @pytest.mark.parametrize("weights", [None, (0.5, 0.1, 0.2, 0.3, 0.9)])
@@ -173,6 +175,12 @@ def test_weighting_the_initial_bound_alone_is_vae_under_its_draw():
     assert toy.relative_error(sa_vae, learned(problem, "vae")) < CLOSE
 
 
+# Of a loss no more is promised than that it is a scalar whose gradient trains: a method that is not here may have any
+# value of it, as vae_svi_kl does. These learn from one bound alone, beside which vae_svi has a term that is worth zero;
+# so the loss that a run reports is that bound.
+LOSS_IS_THE_MEAN_BOUND = ("lm", "vae", "svi", "vae_svi", "sa_vae")
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_reported_bound_and_posterior(problem, method):
     """What is reported is of the posterior that the decoder learns from."""
@@ -186,12 +194,10 @@ def test_reported_bound_and_posterior(problem, method):
     else:
         expected = refine_plainly(problem).posterior
     np.testing.assert_allclose(result.bound, bound_at(problem, expected), rtol=1e-12)
-    loss = tf.reduce_mean(result.bound)
     if expected is not None:
         assert toy.relative_error(result.posterior, expected) < CLOSE
-        if method == "vae_svi_kl":
-            loss += tf.reduce_mean(encode().kl_to(expected))
-    np.testing.assert_allclose(result.loss, loss, rtol=1e-12)
+    if method in LOSS_IS_THE_MEAN_BOUND:
+        np.testing.assert_allclose(result.loss, tf.reduce_mean(result.bound), rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
