@@ -1,5 +1,7 @@
 """Images from each kind of file, the right way up, and what is wrong with a file."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,12 @@ def test_a_folder_of_pngs(tmp_path):
             "b.png: has 4 x 5 pixels, a.png 4 x 4; expected images of one size",
         ),
         ("folder", {"a": b"\x89PNG nothing"}, "a.png: expected a PNG image"),
+        # A header alone: what it says is looked at before TensorFlow makes room for it.
+        (
+            "folder",
+            {"a": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II5B", 4097, 4096, 8, 0, 0, 0, 0)},
+            "a.png: has 4096 x 4097 pixels; expected at most 16,777,216",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_file(name, content, message, tmp_path):

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import pytest
 
+from sa_vae_tf.data import mat_files
 from sa_vae_tf.data.mat_files import read_mat
 from sa_vae_tf.errors import UserError
 from tests.images import CLASSES, write_mat
@@ -61,6 +62,17 @@ def test_a_damaged_file_is_an_error_or_another_array(compress, tmp_path):
             failed += "damaged MAT-file" in str(error)
     # What is compressed has a checksum. Else numbers, names and what is between them may be anything.
     assert failed >= (len(wrong) - 8 if compress else len(sound) - 129)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_arrays_that_are_too_large_together(compress, tmp_path, monkeypatch):
+    # Room for one, with what is around its numbers.
+    monkeypatch.setattr(mat_files, "MAX_EXPANDED", 2 * ARRAY.nbytes - 8)
+    arrays = {"one": ARRAY}
+    assert read_mat(write_mat(tmp_path / "some.mat", arrays, compress=compress)).keys() == arrays.keys()
+    arrays["other"] = ARRAY
+    with pytest.raises(UserError, match=r"some.mat: damaged MAT-file \(its arrays come to more than"):
+        read_mat(write_mat(tmp_path / "some.mat", arrays, compress=compress))
 
 
 def test_no_more_is_decompressed_than_the_size_says(tmp_path):

@@ -12,6 +12,7 @@ from sa_vae_tf.data import records
 from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.vocabulary import END, PAD, START
+from sa_vae_tf.errors import UserError
 
 
 class Source:
@@ -23,6 +24,9 @@ class Source:
     def __getitems__(self, numbers):
         assert all(type(number) is int for number in numbers)
         return [{"tokens": np.array([START, *(self.lengths[n] - 2) * [10 + n], END], np.int32)} for n in numbers]
+
+    def damaged(self, number):
+        return UserError(f"record {number} is damaged")
 
 
 def split(lengths, length_multiple: int = 8) -> SequenceSplit:
@@ -142,6 +146,13 @@ def test_a_large_corpus_is_shuffled_within_parts_and_by_parts(monkeypatch):
     assert len(orders) > 1
     for start in (1, 5, 16, 17, 30):
         assert take(data.shuffled(32, 3, start), 51 - start) == batches[start:]
+
+
+@pytest.mark.parametrize("length", [6, 8])
+def test_an_example_of_another_length_than_was_written_down_is_damaged(length):
+    data = SequenceSplit(Source([5, length]), np.array([5, 7], np.int32))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="UserError: record 1 is damaged"):
+        list(data.in_order(2))
 
 
 def test_reading_ahead_changes_nothing():
