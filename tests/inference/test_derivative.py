@@ -76,6 +76,8 @@ def test_shortened_refinements_are_those_of_the_unrolled_loop(loss, shortened, m
     refined, expected = refine(*arguments), toy.unrolled(*arguments)
     assert toy.relative_error(refined.path, expected.path) < 1e-13
     np.testing.assert_array_equal(refined.steps, expected.steps)
+    within = np.arange(5)[:, None] < refined.steps
+    assert toy.relative_error(refined.bounds, tf.where(within, expected.bounds, 0)) < 1e-13
     if "patience" in shortened:
         assert len(set(refined.steps.numpy())) > 1  # Otherwise this would say little.
     tolerance = EXACT if product == "exact" else 1e-5  # Error of a central difference.

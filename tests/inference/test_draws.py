@@ -24,6 +24,15 @@ def test_layout_is_that_of_inference_draw():
         assert one.dtype == other.dtype
 
 
+def test_dropout_has_other_seeds_than_the_noise():
+    steps, final = draw(posterior(4), 5, SEED)
+    noise = np.concatenate([steps.noise, final.noise[None]])
+    seeds = [*steps.seed.numpy(), final.seed.numpy()]
+    assert len({tuple(seed) for seed in seeds}) == len(seeds)
+    for seed in seeds:
+        assert not np.any(tf.random.stateless_normal(noise.shape, seed) == noise)
+
+
 def test_no_steps():
     steps, final = draw_per_example(posterior(4), tf.range(4, dtype=tf.int64), 0, SEED)
     assert steps.noise.shape == [0, 4, 2]
