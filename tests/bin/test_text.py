@@ -19,6 +19,7 @@ from sa_vae_tf.evaluation import evaluate as evaluation
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training import load
+from sa_vae_tf.training import train as train_module
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
@@ -84,7 +85,11 @@ def test_encoder_starts_from_the_language_model(files, data_dir, language_model,
     # What the language model was trained on, and how exactly, is not for the whole process.
     monkeypatch.setattr(load, "select_device", lambda config: pytest.fail("the language model's device was selected"))
     settings = {"method": "vae", "encoder_init": str(language_model.path), "num_epochs": 0}
-    run = train(corpora.tiny(tmp_path / "run", data_dir, files, **settings), verbose=0)
+    config = corpora.tiny(tmp_path / "run", data_dir, files, **settings)
+    run = train(config, verbose=0)
+    # A run that goes on has an encoder of its own.
+    monkeypatch.setattr(train_module, "start_encoder", lambda *_: pytest.fail("the encoder was started anew"))
+    train(config, verbose=0)
     monkeypatch.undo()
     encoder, decoder = load_best(run).model.encoder, load_best(language_model).model.decoder
     np.testing.assert_array_equal(encoder.lstm[0].recurrent_kernel, decoder.lstm[0].recurrent_kernel)
@@ -238,6 +243,8 @@ def test_a_run_of_another_vocabulary(launcher, files, data_dir, tmp_path):
     ended = launcher.run("bin/train.py", *runs.arguments(config))
     assert ended.status == 2
     assert f"{changed}: holds something else than when the run in --run_dir={tmp_path / 'run'} began" in ended.stderr
+    with pytest.raises(UserError, match=f"^{changed}: holds something else than when the run in"):
+        evaluate(RunFolder(config.run_dir), split="train", iw_samples=0)
     # As in a folder of a version that did not keep it.
     (tmp_path / "run" / "sources.json").unlink()
     ended = launcher.run("bin/train.py", *runs.arguments(config))

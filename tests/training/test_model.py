@@ -153,6 +153,11 @@ def test_figures_of_training_are_means_over_examples_with_the_whole_kl():
     first = model.train_step(batch(6))
     np.testing.assert_allclose(first["nll_bound"], first["reconstruction"] + first["kl"], rtol=1e-6)
     np.testing.assert_allclose(first["loss"], first["reconstruction"] + 0.25 * first["kl"], rtol=1e-6)
+    # Free bits are in the loss alone, too.
+    free = make("vae", kl_weight=lambda step: tf.constant(0.25), free_bits=0.5).train_step(batch(6))
+    assert free["loss"] > first["loss"] + 0.01
+    for name in ("nll_bound", "reconstruction", "kl"):
+        np.testing.assert_allclose(free[name], first[name], rtol=1e-6)
     second = make("vae", kl_weight=lambda step: tf.constant(0.25))
     second.set_weights(model.get_weights())
     second.step.assign(1)

@@ -1,5 +1,7 @@
 """A batch in parts gives what it gives as a whole."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,7 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.models import SyntheticGenerator
 from sa_vae_tf.training.build import build_model
 from sa_vae_tf.training.parts import images_at_once, mean_over_parts, number_of_parts, words_at_once
+from sa_vae_tf.training.replicas import Replicas
 from tests import corpora, images
 from tests.training.test_model import batch, make
 
@@ -85,15 +88,32 @@ def test_a_step_in_parts_in_a_graph(compiled):
     assert_alike(step(10, compiled, **weights), step(0, compiled, **weights))
 
 
-def test_parts_have_their_own_dropout():
-    seeds = []
+def watched(seeds: list[tuple[int, int]]) -> SyntheticGenerator:
+    """Returns a decoder that adds each seed of its dropout to the list."""
 
     class Watched(SyntheticGenerator):
         def prepare(self, x, training=False, seed=None):
             seeds.append(tuple(seed.numpy()))
             return super().prepare(x, training, seed)
 
-    make(decoder=Watched(9, 3, 4, 2), entries_at_once=10).train_step(EIGHT)
+    return Watched(9, 3, 4, 2)
+
+
+def test_parts_have_their_own_dropout():
+    seeds = []
+    make(decoder=watched(seeds), entries_at_once=10).train_step(EIGHT)
+    assert len(seeds) == len(set(seeds)) == 4
+
+
+def test_devices_have_their_own_dropout(monkeypatch):
+    seeds = []
+    replicas = Replicas(tf.distribute.MirroredStrategy(["CPU:0"]), make("vae", decoder=watched(seeds)), make, False)
+    # TensorFlow has begun with one device in this process, which is each of two workers' two in turn.
+    replicas.models *= 2
+    replicas.trace_anew()
+    for first, number in itertools.product((0, 4), (0, 1)):
+        monkeypatch.setattr(replicas, "_here", lambda: (tf.distribute.get_replica_context(), number))
+        replicas.means({**EIGHT, "x": EIGHT["x"][first : first + 4], "first": tf.constant(first)})
     assert len(seeds) == len(set(seeds)) == 4
 
 
