@@ -39,8 +39,11 @@ def draw(like: Posterior, steps: int, seed: tf.Tensor | None = None) -> tuple[Dr
       The draws of the K steps, with a leading axis of length K, and the draw for the final bound.
 
     Raises:
+      TypeError: if `like` is no posterior.
       ValueError: if `steps` is no number, or negative.
     """
+    if not isinstance(like, Posterior):
+        raise TypeError(f"like: expected a Posterior, its mean and its log variance, got {type(like).__name__}")
     if not isinstance(steps, numbers.Integral) or steps < 0:
         raise ValueError(f"steps={steps}: expected a whole number, not negative (of a tensor see draw_per_example)")
     if seed is None:

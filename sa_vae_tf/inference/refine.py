@@ -49,7 +49,7 @@ def refine(
       bound: function (posterior, context, draw) -> [batch], deterministic in its arguments; an example's value
         must depend on that example's entries alone. What is random in it must come from its draw: a Keras layer
         that draws by itself, such as Dropout, draws anew in the reverse pass. For the product 'exact' it must have
-        second derivatives (cuDNN's LSTM has none, nor has tf.image.resize).
+        second derivatives (cuDNN's LSTM has none).
       initial: posterior parameters from which to start, parts [batch, latent], float32 or float64.
       context: any nest of dense tensors, variables, arrays, numbers, strings and None, handed to `bound` as it is.
       draws: any nest of tensors with a leading axis of length K; step k hands slice k to `bound`. See

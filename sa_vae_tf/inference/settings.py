@@ -71,7 +71,7 @@ class RefinementSettings:
                 raise ValueError(f"{name}={value!r}: expected a whole number of at least {low}, or None")
         counts = self.keep if isinstance(self.keep, tuple) else ()
         if len(counts) != 3 or not all(isinstance(count, numbers.Integral) and count >= 0 for count in counts):
-            raise ValueError(f"keep={self.keep!r}: expected three numbers of steps")
+            raise ValueError(f"keep={self.keep!r}: expected a tuple of three numbers of steps")
         if self.clip_scope not in SCOPES:
             raise ValueError(f"clip_scope={self.clip_scope!r}: expected one of {', '.join(SCOPES)}")
         if self.product not in PRODUCTS:

@@ -134,17 +134,9 @@ def test_authors_product_with_an_active_clip_is_far_from_the_derivative(monkeypa
     assert toy.relative_error(with_other_step[1:3], actual[1:3]) < 0.1
 
 
-@pytest.mark.parametrize(
-    ("operation", "message"),
-    [
-        (lambda x: tf.image.resize(x[:, None, :, None], [4, 4]), "tf.image.resize by 'bilinear'"),
-        (lambda x: tf.image.resize(x[:, None, :, None], [4, 4], "bicubic"), "ResizeBicubicGrad"),
-        (tf.nn.softsign, "SoftsignGrad"),
-    ],
-)
-def test_a_bound_without_second_derivative_is_refused(operation, message):
+def test_a_bound_without_second_derivative_is_refused():
     def bound(posterior):
-        return tf.reduce_sum(tf.reshape(operation(posterior.mean), [2, -1]) ** 2, -1)
+        return tf.reduce_sum(tf.nn.softsign(posterior.mean), -1)
 
     at = Posterior(tf.ones([2, 3]), tf.ones([2, 3]))
 
@@ -152,5 +144,5 @@ def test_a_bound_without_second_derivative_is_refused(operation, message):
     def product():
         return exact(bound, at, at, tf.zeros([2]), [])
 
-    with pytest.raises(LookupError, match=f"no second derivative .*{message}.* expected product='finite_difference'"):
+    with pytest.raises(LookupError, match="no second derivative .*SoftsignGrad.* expected product='finite_difference'"):
         product()

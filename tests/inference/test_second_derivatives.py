@@ -1,4 +1,4 @@
-"""tf.nn.moments, and decoders that normalise their layers."""
+"""Operations whose second derivative was mended, and decoders of them."""
 
 import keras
 import numpy as np
@@ -6,11 +6,9 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_elbo, refine
-from sa_vae_tf.inference.moments import _moments, moments
 
-
-def test_it_is_what_tensorflow_and_keras_call():
-    assert tf.nn.moments is moments
+# TensorFlow's own.
+_moments, _resize = tf.nn.moments.__wrapped__, tf.image.resize.__wrapped__
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.float16])
@@ -27,7 +25,7 @@ def test_values_and_first_derivatives_are_tensorflows_to_the_bit(arguments, dtyp
             value = tf.reduce_sum(tf.sin(mean) * tf.exp(variance))
         return mean, variance, tape.gradient(value, x)
 
-    for ours, theirs in zip(found(moments), found(_moments), strict=True):
+    for ours, theirs in zip(found(tf.nn.moments), found(_moments), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -44,8 +42,54 @@ def test_second_derivatives_are_those_of_a_variance():
         return outer.jacobian(first, x)
 
     expected = second(lambda x: tf.reduce_mean(x * x) - tf.reduce_mean(x) ** 2)
-    np.testing.assert_allclose(second(lambda x: tf.nn.moments(x, [0])[1]), expected, rtol=1e-12)
+    for moments in (tf.nn.moments, tf.compat.v1.nn.moments):
+        np.testing.assert_allclose(second(lambda x, moments=moments: moments(x, [0])[1]), expected, rtol=1e-12)
     assert np.max(np.abs(second(lambda x: _moments(x, [0])[1]) - expected)) > 0.05  # What there is to mend.
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.float16, tf.uint8])
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "nearest", "area"])
+def test_resized_images_and_first_derivatives_are_tensorflows_to_the_bit(method, dtype):
+    x = tf.cast(9 * np.random.default_rng(1).random([2, 3, 4, 2]), dtype)
+
+    def found(function):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            resized = function(x, [5, 6], method)
+            value = tf.reduce_sum(tf.sin(tf.cast(resized, tf.float32)))
+        differentiable = dtype.is_floating and method != "area" and (method, dtype) != ("bicubic", tf.float16)
+        return [resized, *([tape.gradient(value, x)] if differentiable else [])]
+
+    for ours, theirs in zip(found(tf.image.resize), found(_resize), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3"])
+@pytest.mark.parametrize("where", ["eager", "graph", "called function"])
+def test_second_derivatives_of_resized_images(method, where):
+    x = tf.constant(np.random.default_rng(1).random([1, 2, 3, 1]), tf.float32)
+    resize = lambda x: tf.image.resize(x, [4, 4], method)  # noqa: E731
+    if where == "called function":
+        resize = tf.function(resize)
+
+    def second(x):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                value = tf.reduce_sum(tf.sin(resize(x)))
+            pairing = tf.reduce_sum(inner.gradient(value, x) * direction)
+        return outer.gradient(pairing, x)
+
+    # Of the same linear map as a matrix.
+    rows = tf.reshape(tf.eye(6), [6, 2, 3, 1])
+    matrix = tf.reshape(_resize(rows, [4, 4], method), [6, 16])
+    direction = tf.constant(np.random.default_rng(2).normal(size=[1, 2, 3, 1]), tf.float32)
+    flat, flat_direction = tf.reshape(x, [1, 6]), tf.reshape(direction, [1, 6])
+    expected = (-tf.sin(flat @ matrix) * (flat_direction @ matrix)) @ tf.transpose(matrix)
+    actual = (second if where == "eager" else tf.function(second))(x)
+    np.testing.assert_allclose(tf.reshape(actual, [1, 6]), expected, rtol=1e-4, atol=1e-5)  # Sums of 16 in float32.
 
 
 @pytest.mark.parametrize("compiled", [False, True])
