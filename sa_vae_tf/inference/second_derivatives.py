@@ -31,16 +31,17 @@ def with_variance(moments: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def as_linear(resize: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `tf.image.resize` with derivatives of every order.
+    """Returns `tf.image.resize`, or another function linear in images, with derivatives of every order.
 
-    It is linear, so that the derivative of its derivative is itself. TensorFlow has none of the bicubic one, and takes
-    that of the bilinear one, as in keras.layers.UpSampling2D, to be zero without a word.
+    The derivative of its derivative is then itself. TensorFlow has none of the bicubic one, and takes that of the
+    bilinear one, as in keras.layers.UpSampling2D, to be zero without a word.
     """
 
     @functools.wraps(resize)
     def mended(images, *args, **kwargs):
-        if not (tf.is_tensor(images) and images.dtype.is_floating):
+        if not (tf.is_tensor(images) and tf.as_dtype(images.dtype).is_floating):
             return resize(images, *args, **kwargs)
+        images = tf.convert_to_tensor(images)
 
         @tf.custom_gradient
         def forward(x):
@@ -54,7 +55,7 @@ def as_linear(resize: Callable[..., Any]) -> Callable[..., Any]:
                 resized = resize(at, *args, **kwargs)
             gradient = tape.gradient(resized, at, cotangent)
             if gradient is None:
-                raise LookupError(f"tf.image.resize has no derivative to images of {images.dtype.name} by this method")
+                raise LookupError(f"to resize images of {images.dtype.name} has no derivative by this method")
             return gradient, forward
 
         return forward(images)
@@ -65,3 +66,4 @@ def as_linear(resize: Callable[..., Any]) -> Callable[..., Any]:
 tf.nn.moments = with_variance(tf.nn.moments)
 tf.compat.v1.nn.moments = with_variance(tf.compat.v1.nn.moments)
 tf.image.resize = as_linear(tf.image.resize)
+tf.image.resize_with_pad = as_linear(tf.image.resize_with_pad)

@@ -65,11 +65,18 @@ def test_resized_images_and_first_derivatives_are_tensorflows_to_the_bit(method,
         np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3"])
+METHODS = ("bilinear", "bicubic", "lanczos3")
+RESIZED = {
+    **{method: lambda x, method=method: tf.image.resize(x, [4, 4], method) for method in METHODS},
+    "with pad": lambda x: tf.image.resize_with_pad(x, 4, 4),
+}
+
+
+@pytest.mark.parametrize("resized", RESIZED.values(), ids=RESIZED)
 @pytest.mark.parametrize("where", ["eager", "graph", "called function"])
-def test_second_derivatives_of_resized_images(method, where):
+def test_second_derivatives_of_resized_images(resized, where):
     x = tf.constant(np.random.default_rng(1).random([1, 2, 3, 1]), tf.float32)
-    resize = lambda x: tf.image.resize(x, [4, 4], method)  # noqa: E731
+    resize = resized
     if where == "called function":
         resize = tf.function(resize)
 
@@ -84,12 +91,25 @@ def test_second_derivatives_of_resized_images(method, where):
 
     # Of the same linear map as a matrix.
     rows = tf.reshape(tf.eye(6), [6, 2, 3, 1])
-    matrix = tf.reshape(_resize(rows, [4, 4], method), [6, 16])
+    matrix = tf.reshape(resized(rows), [6, 16])
     direction = tf.constant(np.random.default_rng(2).normal(size=[1, 2, 3, 1]), tf.float32)
     flat, flat_direction = tf.reshape(x, [1, 6]), tf.reshape(direction, [1, 6])
     expected = (-tf.sin(flat @ matrix) * (flat_direction @ matrix)) @ tf.transpose(matrix)
     actual = (second if where == "eager" else tf.function(second))(x)
     np.testing.assert_allclose(tf.reshape(actual, [1, 6]), expected, rtol=1e-4, atol=1e-5)  # Sums of 16 in float32.
+
+
+@pytest.mark.parametrize("variable", [tf.Variable, keras.Variable])
+def test_a_variable_is_resized(variable):
+    image = variable(np.ones([1, 2, 3, 1], np.float32))
+    source = image if isinstance(image, tf.Variable) else image.value
+
+    def derivative(resize):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(resize(image, [4, 4]) ** 2)
+        return tape.gradient(value, source)
+
+    np.testing.assert_array_equal(derivative(tf.image.resize), derivative(_resize))
 
 
 @pytest.mark.parametrize("compiled", [False, True])
