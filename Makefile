@@ -1,4 +1,4 @@
-# Two commands do everything: `make run` and `make test`. Both make the virtual environment first.
+# `make run` and `make test` are what to begin with. All but clean make the virtual environment first.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,5 +48,5 @@ install-hashed:
 
 # Prepared data stays where TensorFlow Datasets keeps it, or where --data_dir said.
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(RUN)
 	@echo "Prepared data stays in $${TFDS_DATA_DIR:-~/tensorflow_datasets}, or in the --data_dir that was given."

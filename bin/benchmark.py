@@ -19,7 +19,7 @@ from sa_vae_tf.benchmarks.step import benchmark_parts, benchmark_step
 from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import flags as settings
-from sa_vae_tf.training.build import select_device
+from sa_vae_tf.training.build import set_up_tensorflow
 
 # Under the name of this package its messages are shown.
 logger = logging.getLogger("sa_vae_tf.benchmark")
@@ -70,7 +70,7 @@ def main():
         raise UserError(f"--peers={PEERS.value}: expected --report_dir besides")
     config = _settings()
     _check(config)
-    select_device(config)
+    set_up_tensorflow(config)
     if flags.FLAGS["program_dir"].present:
         if MEASURE.value != "step" or COMPARE.value:
             raise UserError(f"--program_dir={PROGRAM_DIR.value}: expected --measure=step without --compare")

@@ -2,9 +2,7 @@
 
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -12,9 +10,10 @@ from absl import flags
 from sa_vae_tf import cli
 from sa_vae_tf.analysis import figure1, figure2, method_tables, table1
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.files import writable_folder
 from sa_vae_tf.flag_files import expand
 from sa_vae_tf.training import flags as settings
-from sa_vae_tf.training.build import select_device
+from sa_vae_tf.training.build import set_up_tensorflow
 
 TABLE = flags.DEFINE_integer("table", None, "Table of the paper: 1, 2 or 3.")
 FIGURE = flags.DEFINE_integer("figure", None, "Figure of the paper: 1 or 2.")
@@ -75,10 +74,10 @@ def main():
     make = _chosen()
     _check_meaning()
     config = settings.from_flags()
-    runs, output = _writable(RUNS), _writable(OUTPUT)
+    runs, output = (writable_folder(flag.name, flag.value) for flag in (RUNS, OUTPUT))
     if config.strategy == "multi_worker":
         raise UserError("--strategy=multi_worker: bin/train.py trains on several machines; expected none or mirrored")
-    select_device(config)
+    set_up_tensorflow(config)
     print("Written:", *make(config, runs, output))
 
 
@@ -96,16 +95,6 @@ def _check_meaning():
     for flag in (*(OF_TABLES if FIGURE.value else ()), *(OF_METHOD_TABLES if TABLE.value not in (2, 3) else ())):
         if flag.present:
             raise UserError(f"--{flag.name}: has no meaning for {which}; expected it left out")
-
-
-def _writable(flag):
-    try:
-        folder = Path(flag.value)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        raise UserError(f"--{flag.name}={flag.value}: cannot write there ({error.strerror})") from None
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ from absl import flags
 
 from sa_vae_tf import cli
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.files import write_atomically
 from sa_vae_tf.generation.image_grid import to_png
-from sa_vae_tf.image_grids import draw_grid, progress_bar
 from sa_vae_tf.messages import json_line
-from sa_vae_tf.samples import MODES, Request, samples
-from sa_vae_tf.training.run_folder import RunFolder, write_atomically
+from sa_vae_tf.samples.images import draw_grid, progress_bar
+from sa_vae_tf.samples.request import MODES, Request
+from sa_vae_tf.samples.texts import samples
+from sa_vae_tf.training.run_folder import RunFolder
 
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run.")
 flags.DEFINE_enum(

@@ -472,8 +472,8 @@ def parse(argv: list[str]) -> list[str]:
 def one_line(text: str) -> str:
     """Returns text as one line of bounded length that any terminal shows as it is; it may quote an input."""
     line = " ".join(text.split())
-    line = line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -15,9 +15,8 @@ def one_line(text: str) -> str:
     What a message quotes came from a file or a command line: control characters are written as Python's escapes.
     """
     line = re.sub(r"\s*\n\s*", " ", text.strip())
-    if len(line) > LONGEST:
-        line = f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
 
 
 class UserError(ValueError):

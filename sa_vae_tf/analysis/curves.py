@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from sa_vae_tf.analysis.figures import as_label, colours_of, new_figure, save
+from sa_vae_tf.analysis.figures import as_label, colours_of, draw_grid, new_figure, save
 
 BOUND = "val_nll_bound"
 INITIAL_BOUND = "val_initial_bound"
@@ -57,8 +57,7 @@ def draw_learning_curves(
             _mark_above(axes, curve["epoch"], initial, markerfacecolor="white", **style)
     axes.set(xlabel="epoch", ylabel="validation bound (nats per example)")
     axes.set_xticks(_ticks(np.concatenate([curve["epoch"] for curve in curves.values()])))
-    axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
-    axes.set_axisbelow(True)
+    draw_grid(axes, "y")
     figure.legend(
         loc="outside lower center",
         ncols=2,

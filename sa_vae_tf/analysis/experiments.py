@@ -180,13 +180,6 @@ def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> d
     return results
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Writes a text file, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def spread(values: Sequence[float]) -> str:
     """Returns mean and standard deviation over seeds, or of one seed its value."""
     mean = f"{np.mean(values):.2f}"

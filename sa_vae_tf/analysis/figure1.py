@@ -25,14 +25,13 @@ POINTS_AT_ONCE = 512
 NOISE_PAIRS = 32
 
 
-def reproduce(base: Config, runs: Path, output: Path, example: int = 0) -> list[Path]:
+def reproduce(base: Config, runs: Path, output: Path) -> list[Path]:
     """Trains what Figure 1 shows, or finds it in `runs`, and draws it.
 
     Args:
       base: settings common to the methods.
       runs: folder of the run folders, shared with Table 1.
       output: folder of figure1.png and figure1.json.
-      example: number of the test example.
 
     Raises:
       UserError: if the settings are not of the synthetic task, or a folder under `runs` holds a run with other
@@ -42,7 +41,7 @@ def reproduce(base: Config, runs: Path, output: Path, example: int = 0) -> list[
     configs = {name: row_config(base, rows[row], "oracle", base.seed, runs) for name, row in METHODS_SHOWN.items()}
     check_runs(list(configs.values()), base)
     folders = {name: train(config) for name, config in configs.items()}
-    return landscape_of(folders, output / "figure1.png", example)
+    return landscape_of(folders, output / "figure1.png")
 
 
 def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0) -> list[Path]:
@@ -57,8 +56,9 @@ def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0)
       UserError: if the example is not in the test set.
     """
     trajectories = {}
+    device = next(iter(folders.values())).read_config().device  # TensorFlow cannot change it once it has computed.
     for name, run in folders.items():
-        config, model, *_ = load_best(run)
+        config, model, *_ = load_best(run, device)
         data = TASKS[config.data].data(config, ("test",), None).splits["test"]
         if not 0 <= example < data.count:
             raise UserError(f"--example={example}: expected a number from 0 to {data.count - 1}")

@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.ticker import MaxNLocator
 
 from sa_vae_tf.analysis.experiments import check_runs, evaluated
-from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, new_panels, save
+from sa_vae_tf.analysis.figures import FAINT, INK, colours_of, draw_grid, new_panels, save
 from sa_vae_tf.analysis.rows import row_config
 from sa_vae_tf.analysis.text_rows import rows
 from sa_vae_tf.inference import METHODS, Posterior
@@ -114,8 +114,7 @@ def draw(curves: Mapping[str, Mapping[str, Curve]], path: Path, trained_steps: i
         for name, curve in curves[start].items():
             axes.plot(curve.bound, "-o", color=colours[name], linewidth=1.6, markersize=2.5, label=name)
         axes.set_ylim(bottom, top)
-        axes.grid(axis="y", color="#E5E5E5", linewidth=0.6)
-        axes.set_axisbelow(True)
+        draw_grid(axes, "y")
         axes.set_xlabel("refinement steps at test time")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(title, fontsize=10, color=INK, loc="left")

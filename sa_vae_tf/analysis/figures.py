@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from sa_vae_tf.errors import one_line
+from sa_vae_tf.files import write_atomically
 
 # Okabe and Ito 2008, told apart with any colour vision; the methods' names are those of `inference.METHODS`.
 COLOURS = {
@@ -56,6 +58,12 @@ def new_panels(width: float, height: float, count: int) -> tuple[Figure, list[Ax
     return figure, panels
 
 
+def draw_grid(axes: Axes, axis: Literal["x", "y"]) -> None:
+    """Draws faint lines at the ticks of an axis, behind all else."""
+    axes.grid(axis=axis, color="#E5E5E5", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
 def as_label(name: str) -> str:
     """Returns a label that matplotlib shows as the name is: $ is no formula, and _ at its start hides nothing."""
     label = one_line(name).replace("$", r"\$")
@@ -76,9 +84,10 @@ def save(figure: Figure, path: str | Path, numbers: Mapping[str, Any]) -> None:
     path = Path(path)
     if path.suffix != ".png":
         raise ValueError(f"path={str(path)!r}: expected a name that ends in .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=200)
-    path.with_suffix(".json").write_text(json.dumps(_plain(numbers), indent=1) + "\n")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=200)
+    write_atomically(path, drawn.getvalue())
+    write_atomically(path.with_suffix(".json"), json.dumps(_plain(numbers), indent=1) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sa_vae_tf.analysis import image_rows, text_rows
-from sa_vae_tf.analysis.experiments import check_runs, evaluated, spread, write_text
+from sa_vae_tf.analysis.experiments import check_runs, evaluated, spread
 from sa_vae_tf.analysis.rows import PaperFigures, Row, chosen_rows, row_config
+from sa_vae_tf.files import write_atomically
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.callbacks import COLLAPSED_KL
 from sa_vae_tf.training.config import Config
@@ -206,5 +207,5 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
 def write(table: dict[str, Any], output: Path, command: str) -> list[Path]:
     """Writes the table as table2.md and table2.json, or table3, into a folder and returns their paths."""
     name = f"table{table['table']}"
-    text = write_text(output / f"{name}.md", to_markdown(table, command))
-    return [text, write_text(output / f"{name}.json", json.dumps(table, indent=1) + "\n")]
+    text = write_atomically(output / f"{name}.md", to_markdown(table, command))
+    return [text, write_atomically(output / f"{name}.json", json.dumps(table, indent=1) + "\n")]

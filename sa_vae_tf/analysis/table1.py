@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from sa_vae_tf.analysis.experiments import check_runs, evaluated, spread, write_text
-from sa_vae_tf.analysis.figures import INK, colours_of, new_panels, save
+from sa_vae_tf.analysis.experiments import check_runs, evaluated, spread
+from sa_vae_tf.analysis.figures import INK, colours_of, draw_grid, new_panels, save
 from sa_vae_tf.data import synthetic
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.true_likelihood import nll_by_prior_samples, nll_by_quadrature
+from sa_vae_tf.files import write_atomically
 from sa_vae_tf.training.config import Config
 
 GENERATORS = ("oracle", "learned")
@@ -172,8 +173,7 @@ def draw(table: dict[str, Any], path: Path) -> None:
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks(range(len(ROWS)), [row.name for row in reversed(ROWS)] if axes is panels[0] else [])
-        axes.grid(axis="x", color="#E5E5E5", linewidth=0.6)
-        axes.set_axisbelow(True)
+        draw_grid(axes, "x")
         axes.set_xlabel(f"nats above the true NLL ({scale} scale)")
         axes.set_title(f"{generator} generator", fontsize=10, color=INK, loc="left")
     figure.supxlabel("open: initial posterior, filled: refined; one point a seed", fontsize=9, color=INK)
@@ -183,5 +183,5 @@ def draw(table: dict[str, Any], path: Path) -> None:
 def write(table: dict[str, Any], output: Path, command: str) -> list[Path]:
     """Writes table1.md, table1.json and table1.png into a folder and returns their paths."""
     draw(table, output / "table1.png")
-    text = write_text(output / "table1.md", to_markdown(table, command))
+    text = write_atomically(output / "table1.md", to_markdown(table, command))
     return [text, output / "table1.png", output / "table1.json"]

@@ -79,7 +79,7 @@ def step_cost(config: Config, steps: int, settings: RefinementSettings) -> dict[
     """
     method, forward = METHODS[config.method], FORWARD[config.data](config)
     reverse, unlearned = Cost(), 0 if forward.learned else 1
-    if config.method == "sa_vae":
+    if method.differentiates:
         first = 0 if config.reverse_steps < 0 else max(0, steps - config.reverse_steps)
         for start, end, keep in settings.segments(steps):
             taken = max(0, end - max(start, first))

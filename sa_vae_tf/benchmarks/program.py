@@ -18,6 +18,7 @@ import tensorflow as tf
 from sa_vae_tf.benchmarks.cost import Cost, step_cost
 from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.files import writable_folder, write_atomically
 from sa_vae_tf.training.config import Config
 
 # Numbers of an input above which it is drawn anew where the program is run, rather than carried there.
@@ -39,10 +40,7 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
     """
     if config.strategy != "none":
         raise UserError(f"--strategy={config.strategy}: expected none, for a program of one device")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--program_dir={folder}: expected a folder, new or there ({error.strerror})") from None
+    writable_folder("program_dir", folder)
     if config.kernels == "auto":
         config = dataclasses.replace(config, kernels="fused")
     model, batch = make(config)
@@ -81,7 +79,7 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
         "results": sorted(concrete.structured_outputs),
         "expected": {name: float(value) for name, value in step(batch).items()} if run else {},
     }
-    (folder / "program.json").write_text(json.dumps(program, indent=1) + "\n", encoding="utf-8")
+    write_atomically(folder / "program.json", json.dumps(program, indent=1) + "\n")
     return {**described, "program": str(folder), **program["expected"]}
 
 

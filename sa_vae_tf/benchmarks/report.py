@@ -21,6 +21,7 @@ from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.benchmarks.suite import suite
 from sa_vae_tf.benchmarks.tables import Line, to_markdown
 from sa_vae_tf.errors import UserError, one_line
+from sa_vae_tf.files import writable_folder, write_atomically
 
 # Of a line of another program, what its fields must be.
 PEER = {
@@ -46,10 +47,7 @@ def write(folder: Path, command: str, peers: str = "") -> list[Path]:
       UserError: if the file of the others is not of this form, or a measurement fails.
     """
     others = _read(peers) if peers else []
-    try:
-        (folder / "docs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--report_dir={folder}: expected a folder, new or there ({error.strerror})") from None
+    writable_folder("report_dir", folder / "docs")
     kept = folder / "docs" / "benchmarks.jsonl"
     machine, lines = _machine(), []
     measured = _kept(kept, machine)
@@ -64,7 +62,7 @@ def write(folder: Path, command: str, peers: str = "") -> list[Path]:
         print(json.dumps(lines[-1]), flush=True)
     text = to_markdown(lines, others, command, machine)
     plot(lines, others, folder / "docs" / "benchmarks.png")
-    (folder / "BENCHMARKS.md").write_text(text, encoding="utf-8")
+    write_atomically(folder / "BENCHMARKS.md", text)
     kept.unlink(missing_ok=True)
     return [folder / "BENCHMARKS.md", folder / "docs" / "benchmarks.png", folder / "docs" / "benchmarks.json"]
 

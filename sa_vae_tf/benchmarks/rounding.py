@@ -11,7 +11,7 @@ from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.benchmarks.timing import figure
 from sa_vae_tf.training.compilation import compiles, kernels
 from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.step import draws, means
+from sa_vae_tf.training.step import draws, figures_and_gradients
 
 
 def benchmark_rounding(config: Config) -> dict[str, Any]:
@@ -38,5 +38,10 @@ def benchmark_rounding(config: Config) -> dict[str, Any]:
 
 def _loss_and_gradients(config: Config) -> tuple[tf.Tensor, list[tf.Tensor]]:
     model, batch = make(config)
-    learned = tf.function(lambda: means(model, *draws(model, batch)), autograph=False, jit_compile=compiles(config))()
+
+    @tf.function(autograph=False, jit_compile=compiles(config))
+    def learn() -> list[tf.Tensor]:
+        return figures_and_gradients(model, *draws(model, batch))
+
+    learned = learn()
     return learned[0], learned[len(learned) - len(model.trainable_variables) :]

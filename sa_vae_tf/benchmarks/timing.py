@@ -39,19 +39,21 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def matrix_product_rate(size: int = 2048, repeats: int = 5) -> float:
+def matrix_product_rate() -> float:
     """Returns the FLOP/s of a large float32 matrix product in TensorFlow's graph mode."""
+    size = 2048
     a = tf.random.stateless_normal([size, size], [0, 0])
     product = tf.function(lambda: tf.reduce_sum(a @ a), autograph=False)
-    return 2 * size**3 / seconds(lambda: product().numpy(), repeats)
+    return 2 * size**3 / seconds(lambda: product().numpy(), repeats=5)
 
 
-def memory_rate(size: int = 2**26, repeats: int = 5) -> float:
+def memory_rate() -> float:
     """Returns the bytes that are read and written in a second by adding one to many float32 numbers."""
+    size = 2**26
     numbers = tf.Variable(tf.zeros([size]))
 
     @tf.function(autograph=False, jit_compile=True)
     def add() -> None:  # What it returned would be written as well.
         numbers.assign_add(tf.ones_like(numbers))
 
-    return 2 * 4 * size / seconds(add, repeats)
+    return 2 * 4 * size / seconds(add, repeats=5)

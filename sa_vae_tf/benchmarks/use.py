@@ -11,7 +11,6 @@ from sa_vae_tf.benchmarks.sizes import make
 from sa_vae_tf.benchmarks.timing import figure, peak_memory, seconds
 from sa_vae_tf.data.vocabulary import END, PAD, START
 from sa_vae_tf.evaluation.importance import importance_weighted_nll
-from sa_vae_tf.generation import draw_from_prior
 from sa_vae_tf.generation.sampling import SamplingSettings, Symbols, sample
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.training.config import Config
@@ -25,7 +24,7 @@ def benchmark_sampling(config: Config, repeats: int) -> dict[str, Any]:
     """
     model, _ = make(config)
     index, seed = np.arange(config.batch_size), tf.constant([1, 2])
-    z = draw_from_prior(index, config.latent_dim, seed) if model.method.latent else None
+    z = model.draw_from_prior(index, seed)
 
     # The same objects in each call: for others it would be traced anew.
     symbols, settings = Symbols(PAD, START, END, (PAD, START)), SamplingSettings(config.max_length + 1)

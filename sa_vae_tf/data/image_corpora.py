@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 from sa_vae_tf.checksums import git_blob
 from sa_vae_tf.data.image_files import GreyImages, read_images
 from sa_vae_tf.data.images import Intensities
-from sa_vae_tf.data.preparation import data_folder, fingerprint, key_shift, prepare
+from sa_vae_tf.data.preparation import fingerprint, key_shift, manual_folder, prepare
 from sa_vae_tf.data.records import Records
 from sa_vae_tf.errors import UserError
 
@@ -156,8 +156,7 @@ def published_images(name: str, data_dir: str | None, manual_dir: str) -> Mappin
     Raises:
       UserError: if a file is missing, is not the published one or cannot be downloaded.
     """
-    folder = Path(manual_dir).expanduser() if manual_dir else data_folder(data_dir) / "downloads" / "manual"
-    return PUBLISHED_IMAGES[name](data_dir, folder / name)
+    return PUBLISHED_IMAGES[name](data_dir, manual_folder(data_dir, manual_dir) / name)
 
 
 def _omniglot(data_dir: str | None, folder: Path) -> Mapping[str, Intensities]:

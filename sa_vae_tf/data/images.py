@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.data.pipeline import FIRST, Share, made_ahead
+from sa_vae_tf.data.pipeline import SPLITS, Share, endless, read_as_planned
 from sa_vae_tf.data.records import parts, shuffled
 from sa_vae_tf.errors import UserError
 
-# Training images that are held out (section 4.3), or a tenth of fewer than ten times as many.
+# Training images that are held out (section 4.3), or a tenth of fewer than 20,000.
 VALIDATION_IMAGES = 2000
-
-
-SPLITS = ("train", "validation", "test")
 
 
 class Intensities(Protocol):
@@ -67,12 +63,12 @@ class ImageSplit:
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Returns batches of all examples in order, the same each time."""
 
-        def batches() -> Iterator[tuple[np.ndarray, list[int]]]:
+        def plan() -> Iterator[tuple[np.ndarray, list[int]]]:
             for part in parts(self.numbers):
                 for index in _cut(np.arange(part.start, part.stop), batch_size):
                     yield index, [self.seed, self.number, 0]
 
-        return self._batches(batches, self.steps(batch_size))
+        return self._batches(plan, self.steps(batch_size))
 
     def shuffled(self, batch_size: int, seed: int, start: int, share: Share | None = None) -> tf.data.Dataset:
         """Returns endless batches, each epoch drawn and ordered anew, without the first `start` of them.
@@ -88,26 +84,20 @@ class ImageSplit:
                 for index in _cut(part.start + random.permutation(len(part)), batch_size):
                     yield index, [seed, self.number, 1 + number]
 
-        def batches() -> Iterable[tuple[np.ndarray, list[int]]]:
-            first, passed = divmod(start, self.steps(batch_size))
-            return itertools.islice(itertools.chain.from_iterable(map(epoch, itertools.count(first))), passed, None)
+        def plan() -> Iterator[tuple[np.ndarray, list[int]]]:
+            return endless(epoch, self.steps(batch_size), start)
 
-        return self._batches(batches, tf.data.INFINITE_CARDINALITY, share)
+        return self._batches(plan, tf.data.INFINITE_CARDINALITY, share)
 
     def _batches(
-        self, plan: Callable[[], Iterable[tuple[np.ndarray, list[int]]]], count: int, share: Share | None = None
+        self, plan: Callable[[], Iterator[tuple[np.ndarray, list[int]]]], count: int, share: Share | None = None
     ) -> tf.data.Dataset:
-        def batches() -> Iterator[dict[str, Any]]:
-            for index, seed in plan():
-                rows = share.rows(len(index)) if share else slice(0, len(index))
-                images = zip(self.intensities[self.numbers[index[rows]]], index[rows], strict=True)
-                x = np.stack([binary(image, [*seed, i]) for image, i in images])
-                yield {"x": x, "index": index, **({"first": rows.start} if share else {})}
+        def read(numbers: np.ndarray, seed: list[int]) -> np.ndarray:
+            images = zip(self.intensities[self.numbers[numbers]], numbers, strict=True)
+            return np.stack([binary(image, [*seed, i]) for image, i in images])
 
-        shape = [None, *self.intensities.shape[1:]]
-        batch = {"x": tf.TensorSpec(shape, tf.uint8), "index": tf.TensorSpec([None], tf.int64)}
-        data = tf.data.Dataset.from_generator(batches, output_signature=batch | (FIRST if share else {}))
-        return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))
+        x = tf.TensorSpec([None, *self.intensities.shape[1:]], tf.uint8)
+        return read_as_planned(plan, read, x, count, share)
 
 
 def binary(intensities: np.ndarray, seed: list[int]) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sa_vae_tf.checksums import sha256
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.files import write_atomically
 
 NAME = "manifest.json"
 # Their records have checksums of their own, and may be too many to be read at every start.
@@ -21,8 +22,7 @@ def exists(folder: str | Path) -> bool:
 def write(folder: str | Path) -> None:
     """Writes down what is in a folder."""
     found = {file.name: _state(file) for file in sorted(Path(folder).iterdir())}
-    Path(folder, f".{NAME}").write_text(json.dumps(found, indent=1))
-    Path(folder, f".{NAME}").replace(Path(folder, NAME))
+    write_atomically(Path(folder, NAME), json.dumps(found, indent=1))
 
 
 def check(folder: str | Path) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+import numpy as np
 import tensorflow as tf
 
+SPLITS = ("train", "validation", "test")
 # Examples that are shuffled among each other: all of a small corpus.
 SHUFFLE_BUFFER = 100_000
 # What a batch that is shared has beside those that are not.
 FIRST = {"first": tf.TensorSpec([], tf.int32)}
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +51,45 @@ def made_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     options = tf.data.Options()
     options.autotune.enabled = False
     return batches.prefetch(2).with_options(options)
+
+
+def endless(epoch: Callable[[int], Iterable[T]], steps: int, start: int) -> Iterator[T]:
+    """Returns what all epochs have, one after the other, without the first `start` of them.
+
+    Args:
+      epoch: function of the number of an epoch, from 0, to what it has.
+      steps: how much that is.
+      start: how many to leave out.
+    """
+    first, passed = divmod(start, steps)
+    return itertools.islice(itertools.chain.from_iterable(map(epoch, itertools.count(first))), passed, None)
+
+
+def read_as_planned(
+    plan: Callable[[], Iterable[tuple[np.ndarray, T]]],
+    read: Callable[[np.ndarray, T], np.ndarray],
+    x: tf.TensorSpec,
+    count: int,
+    share: Share | None = None,
+) -> tf.data.Dataset:
+    """Returns batches of examples that are read by number.
+
+    Args:
+      plan: makes, for each batch, the numbers of its examples and what else is needed to read them.
+      read: function of some of the numbers, and that, to `x` of these examples.
+      x: its type and shape.
+      count: number of batches.
+      share: the rows to read; see `Split.shuffled`.
+    """
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for index, how in plan():
+            rows = share.rows(len(index)) if share else slice(0, len(index))
+            yield {"x": read(index[rows], how), "index": index, **({"first": rows.start} if share else {})}
+
+    batch = {"x": x, "index": tf.TensorSpec([None], tf.int64), **(FIRST if share else {})}
+    data = tf.data.Dataset.from_generator(batches, output_signature=batch)
+    return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))
 
 
 @dataclasses.dataclass(frozen=True)

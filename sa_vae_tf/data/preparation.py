@@ -43,6 +43,11 @@ def data_folder(data_dir: str | None) -> Path:
     return Path(data_dir or tfds.core.constants.DATA_DIR).expanduser()
 
 
+def manual_folder(data_dir: str | None, manual_dir: str) -> Path:
+    """Returns where corpora that were downloaded by hand lie: `manual_dir`, or TFDS's place if that is empty."""
+    return Path(manual_dir).expanduser() if manual_dir else data_folder(data_dir) / "downloads" / "manual"
+
+
 class SourceFile(NamedTuple):
     """A file, and what changes when it does: its size in bytes and the time of its last change."""
 

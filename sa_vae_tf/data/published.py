@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from sa_vae_tf.data.preparation import data_folder
+from sa_vae_tf.data.preparation import manual_folder
 from sa_vae_tf.data.text import Corpus, TextConfig, TextFiles, prepare_text
 from sa_vae_tf.data.text_files import read_lines
 from sa_vae_tf.errors import UserError
@@ -124,6 +124,5 @@ def prepare_published(
       UserError: if a file is missing or is not the published one.
     """
     corpus = PUBLISHED[name]
-    folder = Path(manual_dir).expanduser() if manual_dir else data_folder(data_dir) / "downloads" / "manual"
-    files = corpus.locate(folder / name)
+    files = corpus.locate(manual_folder(data_dir, manual_dir) / name)
     return prepare_text(corpus, files, vocab_file, vocab_size, min_count, max_length, data_dir)

@@ -59,7 +59,10 @@ class Records:
         try:
             return self._read(numbers)
         except RuntimeError:  # of array_record
-            raise self.damaged(next(filter(self._is_damaged, numbers), numbers[0])) from None
+            bad = next(filter(self._is_damaged, numbers), None)
+            if bad is None:
+                raise
+            raise self.damaged(bad) from None
 
     def _read(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
         found: dict[int, dict[str, Any]] = {}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.data.pipeline import FIRST, Share, made_ahead
+from sa_vae_tf.data.pipeline import Share, endless, read_as_planned
 from sa_vae_tf.data.records import Records, parts, shuffled
 from sa_vae_tf.data.vocabulary import PAD
 
@@ -51,11 +49,11 @@ class SequenceSplit:
     def in_order(self, batch_size: int) -> tf.data.Dataset:
         """Returns batches of all examples, each once, in each part of the records from the shortest to the longest."""
 
-        def batches() -> Iterator[np.ndarray]:
+        def plan() -> Iterator[tuple[np.ndarray, int]]:
             for part in parts(range(self.count)):
                 yield from self._cut(np.arange(part.start, part.stop), batch_size)
 
-        return self._batches(batches, self.steps(batch_size))
+        return read_as_planned(plan, self._read, BATCH["x"], self.steps(batch_size))
 
     def shuffled(self, batch_size: int, seed: int, start: int, share: Share | None = None) -> tf.data.Dataset:
         """Returns endless batches, each epoch other ones in another order, without the first `start` of them.
@@ -65,37 +63,28 @@ class SequenceSplit:
         For `share` see `pipeline.Split`.
         """
 
-        def epoch(number: int) -> Iterator[np.ndarray]:
+        def epoch(number: int) -> Iterator[tuple[np.ndarray, int]]:
             random = np.random.default_rng([seed, number])
             for part in shuffled(parts(range(self.count)), random):
                 yield from shuffled(self._cut(part.start + random.permutation(len(part)), batch_size), random)
 
-        def batches() -> Iterator[np.ndarray]:
-            first, passed = divmod(start, self.steps(batch_size))
-            epochs = itertools.chain.from_iterable(map(epoch, itertools.count(first)))
-            return itertools.islice(epochs, passed, None)
+        def plan() -> Iterator[tuple[np.ndarray, int]]:
+            return endless(epoch, self.steps(batch_size), start)
 
-        return self._batches(batches, tf.data.INFINITE_CARDINALITY, share)
+        return read_as_planned(plan, self._read, BATCH["x"], tf.data.INFINITE_CARDINALITY, share)
 
     def _padded(self, lengths: np.ndarray) -> np.ndarray:
         return -(-lengths // self.length_multiple) * self.length_multiple
 
-    def _cut(self, order: np.ndarray, batch_size: int) -> list[np.ndarray]:
-        """Returns batches of like padded length; examples of the same one keep their order. The last may be smaller."""
-        by_length = order[np.argsort(self._padded(self.lengths[order]), kind="stable")]
-        return [by_length[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    def _cut(self, order: np.ndarray, batch_size: int) -> list[tuple[np.ndarray, int]]:
+        """Returns the numbers of examples of like padded length, and the greatest one, of each batch.
 
-    def _batches(
-        self, plan: Callable[[], Iterable[np.ndarray]], count: int, share: Share | None = None
-    ) -> tf.data.Dataset:
-        def batches() -> Iterator[dict[str, Any]]:
-            for index in plan():
-                rows = share.rows(len(index)) if share else slice(0, len(index))
-                x = self._read(index[rows], int(self._padded(self.lengths[index].max())))
-                yield {"x": x, "index": index, **({"first": rows.start} if share else {})}
-
-        data = tf.data.Dataset.from_generator(batches, output_signature=BATCH | (FIRST if share else {}))
-        return made_ahead(data.apply(tf.data.experimental.assert_cardinality(count)))
+        Examples of the same length keep their order. The last batch may be smaller.
+        """
+        padded = self._padded(self.lengths[order])
+        by_length = np.argsort(padded, kind="stable")
+        batches = (by_length[i : i + batch_size] for i in range(0, len(order), batch_size))
+        return [(order[batch], int(padded[batch[-1]])) for batch in batches]
 
     def _read(self, numbers: np.ndarray, length: int) -> np.ndarray:
         x = np.full([len(numbers), length], PAD, np.int32)

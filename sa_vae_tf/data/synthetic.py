@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from sa_vae_tf.data.pipeline import SPLITS
 from sa_vae_tf.data.preparation import prepare
 from sa_vae_tf.data.records import Records
 from sa_vae_tf.inference.draws import GENERATOR
@@ -17,7 +18,6 @@ from sa_vae_tf.models.synthetic import SyntheticGenerator
 VOCABULARY_SIZE = 1000
 LATENT_DIM = 2
 SEQUENCE_LENGTH = 5
-SPLITS = ("train", "validation", "test")
 
 
 def oracle(seed: int) -> SyntheticGenerator:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow_datasets as tfds
 
+from sa_vae_tf.data.pipeline import SPLITS
 from sa_vae_tf.data.preparation import fingerprint, key_shift, prepare
 from sa_vae_tf.data.records import Records
 from sa_vae_tf.data.sequences import SequenceSplit
@@ -24,7 +25,6 @@ from sa_vae_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation", "test")
 VOCABULARY_FILE = "vocabulary.txt"
 # How many there are is known when all are read.
 MOST_LINES = 2**27

@@ -13,6 +13,7 @@ from sa_vae_tf.evaluation.importance import importance_weighted_nll
 from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_information
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
+from sa_vae_tf.training.checks import check_start
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import check_sources
@@ -62,8 +63,7 @@ def evaluate(
             raise UserError(
                 f"--{name}={value}: --method={config.method} has no latent variable whose posterior to refine"
             )
-    if svi_init == "encoder" and not method.encoder:
-        raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
+    check_start(config, svi_init)
     if test_file and split not in ("", "test"):
         raise UserError(f"--test_file={test_file}: is the test split; expected no --split={split} beside it")
     config, model, _, vocabulary_file = load_best(run, device)
@@ -121,8 +121,8 @@ def evaluate(
         "amortization_gap": average.get("amortization_gap"),
         "gap_steps": gap_steps if "amortization_gap" in average else None,
         "examples": len(columns["nll_bound"]),
-        "svi_steps": (model.steps if method.refines else 0) if svi_steps is None else svi_steps,
-        "svi_init": (svi_init or ("encoder" if method.encoder else config.svi_init)) if method.latent else None,
+        "svi_steps": model.steps if svi_steps is None else svi_steps,
+        "svi_init": svi_init or model.start,
         "initial_bound": average.get("initial_bound"),
         "effective_samples": average.get("effective_samples"),
         "mutual_information_in_batch": None,

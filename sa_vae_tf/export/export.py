@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,8 +14,8 @@ from sa_vae_tf.export.manifest import write_manifest
 from sa_vae_tf.export.saved_model import describe, first_requests, save
 from sa_vae_tf.export.text import text_functions
 from sa_vae_tf.export.warmup import write_requests
+from sa_vae_tf.files import check_readable, writable_folder
 from sa_vae_tf.inference import METHODS
-from sa_vae_tf.paths import check_readable
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import to_flagfile
 from sa_vae_tf.training.load import Loaded, load_best
@@ -100,10 +99,5 @@ def _new_version(export_dir: str, version: int) -> Path:
     folder = Path(export_dir, str(version))
     if folder.exists():
         raise UserError(f"--export_dir={export_dir}: version {version} is there already; expected another --version")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--export_dir={export_dir}: cannot be made ({error.strerror})") from None
-    if not os.access(folder.parent, os.W_OK | os.X_OK):
-        raise UserError(f"--export_dir={export_dir}: expected a folder that can be written")
+    writable_folder("export_dir", export_dir)
     return folder

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from sa_vae_tf.data.images import SPLITS
+from sa_vae_tf.data.pipeline import SPLITS
 from sa_vae_tf.export.functions import (
     COMMON_INPUTS,
     Functions,
@@ -20,8 +20,7 @@ from sa_vae_tf.export.functions import (
     require,
 )
 from sa_vae_tf.export.scores import score as score_examples
-from sa_vae_tf.generation import draw_from_prior
-from sa_vae_tf.inference import Posterior, noise_per_example
+from sa_vae_tf.inference import noise_per_example
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.training.load import Loaded
 from sa_vae_tf.training.model import Inferred
@@ -60,7 +59,7 @@ def image_functions(loaded: Loaded, folder: Path) -> Functions:
     """
     config, model, *_ = loaded
     height, width = config.image_height, config.image_width
-    steps = tf.constant(model.steps if model.method.refines else 0)
+    steps = tf.constant(model.steps)
     none, one, no_index = map(tf.constant, (0, 1, np.zeros(0, np.int64)))
 
     def infer(pixels, svi_steps, seed, index) -> tuple[tf.Tensor, Inferred]:
@@ -68,10 +67,6 @@ def image_functions(loaded: Loaded, folder: Path) -> Functions:
         pixels = _checked(pixels, height, width)
         index = given_or_own(index, _fingerprint(pixels))
         return index, model.infer({"x": _binary(pixels, index, seed), "index": index}, svi_steps, seed=seed)
-
-    def refined(inferred: Inferred) -> Posterior:
-        assert inferred.refined is not None
-        return inferred.refined
 
     def draw(z, index, seed) -> dict[str, tf.Tensor]:
         return sample_images(model.decoder, z, index, tf.stack([seed, 2]))._asdict()
@@ -88,17 +83,17 @@ def image_functions(loaded: Loaded, folder: Path) -> Functions:
 
     def encode(pixels, svi_steps=steps, seed=none, index=no_index):
         """Infers the refined posteriors of images."""
-        return refined(infer(pixels, svi_steps, seed, index)[1])._asdict()
+        return infer(pixels, svi_steps, seed, index)[1].posterior._asdict()
 
     def reconstruct(pixels, svi_steps=steps, seed=none, index=no_index):
         """Draws each image anew from the mean of its refined posterior."""
         index, inferred = infer(pixels, svi_steps, seed, index)
-        return draw(refined(inferred).mean, index, seed)
+        return draw(inferred.posterior.mean, index, seed)
 
     def generate(num_samples=one, seed=none):
         """Draws images from latent variables drawn from the prior; image i depends on the seed and i alone."""
         index = tf.range(tf.cast(at_least(1, "num_samples", num_samples), tf.int64))
-        z = draw_from_prior(index, model.latent_dim, tf.stack([seed, 1])) if model.method.latent else None
+        z = model.draw_from_prior(index, tf.stack([seed, 1]))
         return draw(z, index, seed)
 
     by_name: dict[str, Callable[..., dict[str, tf.Tensor]]] = {"score": likelihood, "generate": generate}

@@ -23,9 +23,8 @@ from sa_vae_tf.export.functions import (
 )
 from sa_vae_tf.export.scores import score as score_examples
 from sa_vae_tf.export.words import Encoded, GraphVocabulary
-from sa_vae_tf.generation import Symbols, draw_from_prior
+from sa_vae_tf.generation import Symbols
 from sa_vae_tf.generation.sampling import sample_in_graph
-from sa_vae_tf.inference import Posterior
 from sa_vae_tf.training.load import Loaded
 from sa_vae_tf.training.model import Inferred
 
@@ -72,7 +71,7 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
     assert vocabulary is not None
     vocabulary.write(folder / VOCABULARY_FILE)
     words = GraphVocabulary(folder / VOCABULARY_FILE, vocabulary)
-    steps, length = tf.constant(model.steps if model.method.refines else 0), tf.constant(config.max_length + 1)
+    steps, length = tf.constant(model.steps), tf.constant(config.max_length + 1)
     none, one, no_index, cold, warm = map(tf.constant, (0, 1, np.zeros(0, np.int64), 0.0, 1.0))
 
     def infer(sentences, svi_steps, seed, index) -> Inference:
@@ -80,10 +79,6 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
         encoded = _encode(words, sentences)
         index = given_or_own(index, encoded.fingerprint)
         return Inference(encoded, index, model.infer({"x": encoded.tokens, "index": index}, svi_steps, seed=seed))
-
-    def refined(inferred: Inferred) -> Posterior:
-        assert inferred.refined is not None
-        return inferred.refined
 
     def write(z, index, seed, temperature, max_length) -> dict[str, tf.Tensor]:
         max_length = at_least(1, "max_length", max_length)
@@ -111,17 +106,17 @@ def text_functions(loaded: Loaded, folder: Path) -> Functions:
 
     def encode(sentences, svi_steps=steps, seed=none, index=no_index):
         """Infers the refined posteriors of sentences."""
-        return refined(infer(sentences, svi_steps, seed, index).inferred)._asdict()
+        return infer(sentences, svi_steps, seed, index).inferred.posterior._asdict()
 
     def reconstruct(sentences, svi_steps=steps, temperature=cold, max_length=length, seed=none, index=no_index):
         """Writes each sentence anew from the mean of its refined posterior."""
         _, index, inferred = infer(sentences, svi_steps, seed, index)
-        return write(refined(inferred).mean, index, seed, temperature, max_length)
+        return write(inferred.posterior.mean, index, seed, temperature, max_length)
 
     def generate(num_samples=one, temperature=warm, max_length=length, seed=none):
         """Writes texts from latent variables drawn from the prior; text i depends on the seed and i alone."""
         index = tf.range(tf.cast(at_least(1, "num_samples", num_samples), tf.int64))
-        z = draw_from_prior(index, model.latent_dim, tf.stack([seed, 1])) if model.method.latent else None
+        z = model.draw_from_prior(index, tf.stack([seed, 1]))
         return write(z, index, seed, temperature, max_length)
 
     by_name: dict[str, Callable[..., dict[str, tf.Tensor]]] = {"score": likelihood, "generate": generate}

@@ -7,19 +7,18 @@ import tensorflow as tf
 from sa_vae_tf.inference import noise_per_example
 
 
-def draw_from_prior(index: tf.Tensor, latent_dim: int, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+def draw_from_prior(index: tf.Tensor, latent_dim: int, seed: tf.Tensor) -> tf.Tensor:
     """Draws z from the prior N(0, I), a function of the seed and of the example's index alone.
 
     Args:
       index: int64 [batch], the number of each example.
       latent_dim: size of z.
       seed: int32 [2].
-      dtype: float32 or float64.
 
     Returns:
       [batch, latent_dim].
     """
-    return noise_per_example(index, [latent_dim], seed, dtype)
+    return noise_per_example(index, [latent_dim], seed)
 
 
 def interpolate(z_a: tf.Tensor, z_b: tf.Tensor, points: int) -> tf.Tensor:

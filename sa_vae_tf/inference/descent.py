@@ -37,7 +37,12 @@ class Descent(NamedTuple):
 
 
 class Segment(NamedTuple):
-    """Steps one after the other, the first of them and one after the last, and what they kept."""
+    """Steps that keep the same.
+
+    Attributes:
+      first, end: number of the first of them, and one more than that of the last.
+      kept: what they kept.
+    """
 
     first: int
     end: int | tf.Tensor

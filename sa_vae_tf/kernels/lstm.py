@@ -93,17 +93,23 @@ def _run(projected, shift, recurrent_kernel, hidden, cell, axis, precision, fuse
     return with_residuals(forward, reverse)(projected, shift, recurrent_kernel, hidden, cell)
 
 
+def lstm_step(arguments: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns hidden state and cell, [batch, units], after a step with these arguments of the gates and that cell."""
+    i, f, c, o = tf.split(arguments, 4, -1)
+    cell = tf.sigmoid(f) * cell + tf.sigmoid(i) * tf.tanh(c)
+    return tf.sigmoid(o) * tf.tanh(cell), cell
+
+
 def plain_hidden_states(
     projected: tf.Tensor, shift: tf.Tensor, recurrent_kernel: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor
 ) -> tf.Tensor:
     """Computes `hidden_states` by plain operations, whose derivatives are TensorFlow's own."""
 
     def step(state, inputs):
-        i, f, c, o = tf.split(inputs + shift + state[0] @ recurrent_kernel, 4, -1)
-        cell = tf.sigmoid(f) * state[1] + tf.sigmoid(i) * tf.tanh(c)
-        return [tf.sigmoid(o) * tf.tanh(cell), cell]
+        hidden, cell = state
+        return lstm_step(inputs + shift + hidden @ recurrent_kernel, cell)
 
-    return tf.scan(step, projected, [hidden, cell])[0]
+    return tf.scan(step, projected, (hidden, cell))[0]
 
 
 def _adjoint(fuse: Callable[[Callable], Callable], axis: int, precision: Precision) -> Callable[..., Inputs]:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 LAST = (
-    "hand-written kernels have second derivatives of one first derivative alone, that to a softmax's weights excepted, "
-    "and none inside a tf.function of the bound's own; expected kernels='plain'"
+    "this derivative of a hand-written kernel has none itself: a first derivative has one, that to a softmax's weights "
+    "excepted, where the bound does not call the kernel inside a tf.function of its own; expected kernels='plain'"
 )
 MAPPED = (
     "tf.vectorized_map, and what is derived of a jacobian, lose the derivatives of hand-written kernels; expected "

@@ -7,7 +7,7 @@ An encoder maps examples to a `Posterior`. A decoder keeps this contract, which 
 - `negative_log_likelihood(z, context, training=False, seed=None)` returns -log p(x | z) in nats, [batch], for z of
   shape [batch, latent], or without latent variable for z None. It has second derivatives: with plain kernels anywhere,
   with the others where the bound calls it itself, not in a `tf.function`, `tf.map_fn` or loop of its own. Inside
-  `tf.vectorized_map` plain kernels alone have derivatives. What there is none of is an error when it is asked for.
+  `tf.vectorized_map` plain kernels alone have derivatives. To ask for a derivative that there is not is an error.
 
 A decoder of text also writes word by word:
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from sa_vae_tf.kernels import Kernels
+from sa_vae_tf.kernels.lstm import lstm_step
 
 
 class LSTMLayer(NamedTuple):
@@ -24,9 +25,7 @@ class LSTMLayer(NamedTuple):
 
     def step(self, projected: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns hidden state and cell, [batch, units], one step after those given."""
-        i, f, c, o = tf.split(projected + hidden @ self.recurrent_kernel.value, 4, -1)
-        cell = tf.sigmoid(f) * cell + tf.sigmoid(i) * tf.tanh(c)
-        return tf.sigmoid(o) * tf.tanh(cell), cell
+        return lstm_step(projected + hidden @ self.recurrent_kernel.value, cell)
 
 
 def lstm_layers(

@@ -19,8 +19,10 @@ from sa_vae_tf.training.schedules import kl_weight
 from sa_vae_tf.training.tasks import TASKS
 
 
-def select_device(config: Config) -> None:
-    """Makes TensorFlow use the device of --device; to be called before anything is computed.
+def set_up_tensorflow(config: Config) -> None:
+    """Makes TensorFlow use the device and the precision of the settings, and repeat itself where they ask for that.
+
+    To be called before anything is computed.
 
     Raises:
       UserError: if a GPU is asked for and there is none.
@@ -54,10 +56,10 @@ def build_model(
       strategy: that spreads each batch over several devices; None for one.
     """
 
-    def make() -> LatentVariableModel:
-        return _model(config, vocabulary, steps_per_epoch)
-
+    make = functools.partial(_model, config, vocabulary, steps_per_epoch)
     model = make()
+    if steps := _steps_worth_keeping(config):
+        model.settings = keep_in_memory(model, _largest_part(config, vocabulary), steps, config.kept_mib * 2**20)
     kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
     optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
     # What is spread is compiled device by device.
@@ -70,7 +72,7 @@ def build_model(
 
 def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) -> LatentVariableModel:
     task, method = TASKS[config.data], METHODS[config.method]
-    model = LatentVariableModel(
+    return LatentVariableModel(
         encoder=task.encoder(config, vocabulary) if method.encoder else None,
         decoder=task.decoder(config, vocabulary),
         method=config.method,
@@ -90,14 +92,12 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
         entries_at_once=_entries_at_once(config, vocabulary),
         seed=config.seed,
     )
-    if steps := _steps_worth_keeping(config):
-        model.settings = keep_in_memory(model, _largest_part(config, vocabulary), steps, config.kept_mib * 2**20)
-    return model
 
 
 def _steps_worth_keeping(config: Config) -> int:
     """Returns how many refinement steps, at most, the reverse pass goes through and may find kept."""
-    if not METHODS[config.method].differentiates or config.hvp != "exact" or config.svi_patience:
+    exact = METHODS[config.method].differentiates and config.hvp == "exact"
+    if not exact or config.svi_patience or not config.kept_mib:
         return 0
     most = max(config.steps_by_epoch().values())
     return most if config.reverse_steps < 0 else min(most, config.reverse_steps)

@@ -57,7 +57,7 @@ class SkippedSteps(keras.callbacks.Callback):
     """Ends training after too many steps whose gradient was not finite or was huge.
 
     Args:
-      limit: number of skipped steps that is one too many.
+      limit: skipped steps that are allowed.
       checkpoints: where the last good weights are kept before the end.
       run: folder, where the batch of the last skipped step is kept to be looked at.
       batch_of: function of a step, counted from 0, to its batch.

@@ -73,7 +73,7 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none can be read.
         """
-        return _restore_newest(self.training, self.latest)
+        return _restore_newest(self.training, self.latest, "begin anew in another folder")
 
     def restore_best(self) -> bool:
         """Restores the weights with the best validation bound, or if there are none the latest.
@@ -81,7 +81,8 @@ class Checkpoints:
         Raises:
           UserError: if there are checkpoints and none can be read.
         """
-        return _restore_newest(self.weights, self.best) or _restore_newest(self.weights, self.latest)
+        best = _restore_newest(self.weights, self.best, "delete this folder for the latest one")
+        return best or _restore_newest(self.weights, self.latest, "train in another folder")
 
 
 def _numbered(group: str, variables: Sequence[keras.Variable]) -> dict[str, tf.Variable]:
@@ -126,9 +127,9 @@ def _restore(variables: Mapping[str, tf.Variable], path: Path) -> None:
     # Nothing is assigned before all is known to be right.
     for (name, variable), value in zip(variables.items(), values, strict=True):
         if variable.shape != value.shape:
-            raise ValueError(f"{path}: {name} of shape {value.shape}, expected {variable.shape}")
+            raise ValueError(f"{name} of shape {value.shape}, expected {variable.shape}")
         if name == "step" and path.name != f"ckpt-{int(value)}":
-            raise ValueError(f"{path}: of step {int(value)}")
+            raise ValueError(f"of step {int(value)}")
     for variable, value in zip(variables.values(), values, strict=True):
         variable.assign(value)
 
@@ -142,13 +143,13 @@ def _check_footer(index: Path) -> None:
     content = index.read_bytes()
     numbers = re.findall(rb"[\x80-\xff]{0,9}[\x00-\x7f]", content[-FOOTER:])[:4]
     if len(content) < FOOTER or len(numbers) < 4:
-        raise ValueError(f"{index}: it ends too early")
+        raise ValueError("its index ends too early")
     for number in numbers:
         if sum((byte & 0x7F) << 7 * place for place, byte in enumerate(number)) > len(content):
-            raise ValueError(f"{index}: a block beyond its end")
+            raise ValueError("a block beyond the end of its index")
 
 
-def _restore_newest(variables: Mapping[str, tf.Variable], folder: Path) -> bool:
+def _restore_newest(variables: Mapping[str, tf.Variable], folder: Path, remedy: str) -> bool:
     numbers = _numbers(folder)
     for number in reversed(numbers):
         path = folder / f"ckpt-{number}"
@@ -156,7 +157,8 @@ def _restore_newest(variables: Mapping[str, tf.Variable], folder: Path) -> bool:
             _restore(variables, path)
             return True
         except (tf.errors.OpError, OSError, ValueError) as error:
-            logger.warning("%s is damaged (%s); falling back to the one before", path, type(error).__name__)
+            reason = error if isinstance(error, ValueError) else type(error).__name__
+            logger.warning("%s cannot be read (%s)%s", path, reason, "; trying the one before" * (number > numbers[0]))
     if numbers:
-        raise UserError(f"{folder}: none of its {len(numbers)} checkpoints can be read")
+        raise UserError(f"{folder}: none of its {len(numbers)} checkpoints can be read; {remedy}")
     return False

@@ -35,6 +35,16 @@ def check(config: Config) -> None:
         config.path_weights(steps)
 
 
+def check_start(config: Config, svi_init: str | None) -> None:
+    """Checks that the run has the encoder that a refinement is to start from.
+
+    Raises:
+      UserError: if it has not.
+    """
+    if svi_init == "encoder" and not METHODS[config.method].encoder:
+        raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
+
+
 def _check_fields(config: Config) -> None:
     for field in dataclasses.fields(config):
         value, low = getattr(config, field.name), field.metadata["low"]

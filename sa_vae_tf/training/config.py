@@ -251,7 +251,7 @@ class Config:
     lr_decay_factor: float = _option(0.5, "Factor of that decay.", low=0)
     min_learning_rate: float = _option(0.0, "Training ends when the rate falls below this.", low=0)
     skip_norm: float = _option(1e4, "A step whose gradient is larger than this, or not finite, is skipped.", low=0)
-    max_skipped_steps: int = _option(20, "Training ends with an error after this many skipped steps.", low=0)
+    max_skipped_steps: int = _option(20, "Skipped steps that are allowed; one more ends training with an error.", low=0)
 
     def __post_init__(self):
         check(self)

@@ -6,7 +6,6 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.data.images import ImageSplit
-from sa_vae_tf.generation import draw_from_prior
 from sa_vae_tf.generation.image_grid import image_grid, side_by_side
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.training.model import LatentVariableModel
@@ -37,7 +36,7 @@ class ImageSamples:
         its right.
         """
         index, latent = tf.range(EXAMPLES, dtype=tf.int64), self.model.method.latent
-        z = draw_from_prior(index, self.model.latent_dim, tf.constant([0, 1])) if latent else None
+        z = self.model.draw_from_prior(index, tf.constant([0, 1]))
         grids = {"samples": image_grid(self._draw(z, index), columns=8)}
         if latent:
             drawn = self._draw(self._posterior_mean(self.batch, self.model.steps), self.batch["index"])
@@ -49,6 +48,4 @@ class ImageSamples:
 
     @tf.function(autograph=False)
     def _posterior_mean(self, batch: dict[str, tf.Tensor], steps: int) -> tf.Tensor:
-        refined = self.model.infer(batch, steps).refined
-        assert refined is not None
-        return refined.mean
+        return self.model.infer(batch, steps).posterior.mean

@@ -11,7 +11,7 @@ from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.models import LSTMDecoder
-from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.build import build_model, set_up_tensorflow
 from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
@@ -41,7 +41,7 @@ def load_best(run: RunFolder, device: str = "", kernels: str = "") -> Loaded:
     """
     other: dict[str, Any] = {name: value for name, value in (("device", device), ("kernels", kernels)) if value}
     config = dataclasses.replace(run.read_config(), **other)
-    select_device(config)
+    set_up_tensorflow(config)
     return _restored(run, config)
 
 
@@ -51,7 +51,8 @@ def _restored(run: RunFolder, config: Config) -> Loaded:
     if config.data == "text" and not vocabulary_file:
         raise UserError(f"--{run.flag}={run.path}: no {VOCABULARY_FILE} there; train the run first")
     vocabulary = Vocabulary.read(file) if vocabulary_file else None
-    model = build_model(config, vocabulary)
+    # Nothing is differentiated, and so nothing kept.
+    model = build_model(dataclasses.replace(config, kept_mib=0), vocabulary)
     if not Checkpoints(run, model).restore_best():
         raise UserError(f"--{run.flag}={run.path}: no checkpoint yet; train the run first")
     if model.trainable_variables and not int(model.step):

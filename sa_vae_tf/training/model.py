@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
+from sa_vae_tf.generation import draw_from_prior
 from sa_vae_tf.inference import (
     METHODS,
     Bound,
@@ -23,7 +25,7 @@ from sa_vae_tf.inference import (
 )
 from sa_vae_tf.training.metrics import ActiveUnits, MeanPerDimension
 from sa_vae_tf.training.replicas import Replicas
-from sa_vae_tf.training.step import draws, means
+from sa_vae_tf.training.step import draws, figures_and_gradients
 
 
 class Inferred(NamedTuple):
@@ -45,6 +47,12 @@ class Inferred(NamedTuple):
     context: Any
     bound: Bound
     final_draw: Draw
+
+    @property
+    def posterior(self) -> Posterior:
+        """The refined posterior, of a model that has a latent variable."""
+        assert self.refined is not None
+        return self.refined
 
     def bound_at(self, posterior: Posterior | None) -> tf.Tensor:
         return self.bound(posterior, self.context, self.final_draw)
@@ -91,7 +99,8 @@ class LatentVariableModel(keras.Model):
     ):
         super().__init__(name=method)
         self.encoder, self.decoder, self.method = encoder, decoder, METHODS[method]
-        self.latent_dim, self.settings, self.steps, self.svi_init = latent_dim, settings, steps, svi_init
+        self.latent_dim, self.settings, self.svi_init = latent_dim, settings, svi_init
+        self.steps = steps if self.method.refines else 0
         self.path_weights, self.kl_weight, self.free_bits = path_weights, kl_weight, free_bits
         self.skip_norm, self.entries_at_once, self.seed = skip_norm, entries_at_once, seed
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
@@ -117,6 +126,17 @@ class LatentVariableModel(keras.Model):
         self.make_train_function(force=True)
         self.make_test_function(force=True)
 
+    @property
+    def start(self) -> str | None:
+        """Where the refinement starts, 'encoder', 'zero' or 'random'; None without latent variable."""
+        if not self.method.latent:
+            return None
+        return "encoder" if self.method.encoder else self.svi_init
+
+    def draw_from_prior(self, index: np.ndarray | tf.Tensor, seed: tf.Tensor) -> tf.Tensor | None:
+        """Draws z for examples of these numbers, see `generation.draw_from_prior`; None without latent variable."""
+        return draw_from_prior(index, self.latent_dim, seed) if self.method.latent else None
+
     def initial_posterior(self, x: Any, svi_init: str, noise: tf.Tensor, training: bool) -> Posterior:
         """Returns the encoder's posterior, or for 'zero' and 'random' one that does not depend on x."""
         if svi_init == "encoder":
@@ -133,7 +153,10 @@ class LatentVariableModel(keras.Model):
         # What the encoder moves beside training, the averages of batch normalisation.
         moving = self.encoder.non_trainable_weights if self.encoder else []
         before = [tf.identity(variable.value) for variable in moving]
-        found = self.replicas.means(batch) if self.replicas else means(self, *draws(self, batch))
+        if self.replicas:
+            found = self.replicas.figures_and_gradients(batch)
+        else:
+            found = figures_and_gradients(self, *draws(self, batch))
         figures, gradients = dict(zip(self.figures, found, strict=False)), found[len(self.figures) :]
         norm = tf.linalg.global_norm(gradients)
 
@@ -178,12 +201,12 @@ class LatentVariableModel(keras.Model):
         bound = self.decoder_bound(1.0, training=False)
         context = self.decoder.prepare(batch["x"])
         zeros = tf.zeros([tf.shape(batch["index"])[0], self.latent_dim])
-        steps = (self.steps if self.method.refines else 0) if steps is None else steps
+        steps = self.steps if steps is None else steps
         # One draw more than steps: its noise is the random start.
         drawn, final_draw = draw_per_example(Posterior(zeros, zeros), batch["index"], steps + 1, tf.stack([seed, 0]))
-        if not self.method.latent:
+        start = svi_init or self.start
+        if start is None:
             return Inferred(None, None, None, None, context, bound, final_draw)
-        start = svi_init or ("encoder" if self.encoder else self.svi_init)
         initial = self.initial_posterior(batch["x"], start, drawn.noise[0], training=False)
         step_draws = tf.nest.map_structure(lambda t: t[1:], drawn)
         refined = refine(bound, initial, context, step_draws, self.evaluation_settings)
@@ -203,8 +226,8 @@ class LatentVariableModel(keras.Model):
         return {
             **bound,
             "initial_bound": inferred.bound_at(inferred.initial),
-            "mean": inferred.refined.mean,
-            "kl_per_dimension": inferred.refined.kl_per_dimension(),
+            "mean": inferred.posterior.mean,
+            "kl_per_dimension": inferred.posterior.kl_per_dimension(),
         }
 
     def test_step(self, batch: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from sa_vae_tf.training.step import draws, means
+from sa_vae_tf.training.step import draws, figures_and_gradients
 
 if TYPE_CHECKING:
     from sa_vae_tf.training.model import LatentVariableModel
@@ -51,17 +51,17 @@ class Replicas:
     def trace_anew(self) -> None:
         """Forgets what was compiled, for another number of refinement steps."""
         for copy in self.models[1:]:
-            copy.steps = self.models[0].steps
+            copy.steps, copy.settings = self.models[0].steps, self.models[0].settings
         self._draws = self._compiled(functools.partial(draws, self.models[0]))
-        self._means = [self._compiled(functools.partial(means, model)) for model in self.models]
+        self._learn = [self._compiled(functools.partial(figures_and_gradients, model)) for model in self.models]
         self._values = [self._compiled(model.values) for model in self.models]
 
     def _compiled(self, function: Callable) -> Callable:
         # Where nothing is compiled, batch normalisation may ask the other replicas for their moments.
         return tf.function(function, autograph=False, jit_compile=True) if self.jit_compile else function
 
-    def means(self, batch: Rows) -> Sequence[tf.Tensor]:
-        """Returns what `step.means` does, of the whole batch.
+    def figures_and_gradients(self, batch: Rows) -> Sequence[tf.Tensor]:
+        """Returns what `step.figures_and_gradients` does, of the whole batch.
 
         Args:
           batch: as for training; of several workers each has the rows that it is to compute, see `data.pipeline.Share`.
@@ -73,7 +73,7 @@ class Replicas:
             context, local = self._here()
             part, before = _part(rows, local, len(self.models))
             number = (first + before) // tf.shape(part["x"])[0]
-            own = self._means[local](part, seeds, number)
+            own = self._learn[local](part, seeds, number)
             return context.all_reduce(tf.distribute.ReduceOp.MEAN, [*own, self.stop.read_value()])
 
         *whole, stop = self._run(replica)

@@ -27,7 +27,7 @@ from typing import IO, Any
 import numpy as np
 
 from sa_vae_tf.errors import DISK_FULL, UserError
-from sa_vae_tf.paths import check_readable
+from sa_vae_tf.files import check_readable, write_atomically
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import from_flagfile, to_flagfile
 
@@ -37,21 +37,6 @@ logger = logging.getLogger(__name__)
 SHOWN = 5
 # JSON files of a run that are no evaluation.
 OWN_JSON = ("sources.json", "curves.json", "landscape.json")
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all, replacing the one that was there."""
-    # Of this process alone: two that evaluate one run may end together.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:  # As of a full disk, of which it would hold a part.
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _figures(line: bytes, where: str) -> dict[str, Any]:
@@ -231,6 +216,4 @@ class RunFolder:
           UserError: if the name is not one that an evaluation may have.
         """
         self.check_output_name(name)
-        path = self.path / name
-        write_atomically(path, json.dumps(results, indent=2) + "\n")
-        return path
+        return write_atomically(self.path / name, json.dumps(results, indent=2) + "\n")

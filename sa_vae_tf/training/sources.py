@@ -11,7 +11,8 @@ from typing import Any
 from sa_vae_tf.checksums import sha256
 from sa_vae_tf.data.preparation import fingerprint
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.training.run_folder import RunFolder, write_atomically
+from sa_vae_tf.files import write_atomically
+from sa_vae_tf.training.run_folder import RunFolder
 
 
 def keep_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:

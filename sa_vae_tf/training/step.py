@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from sa_vae_tf.inference import Draw, LocalInference, Objective, Posterior, charged_kl, draw
+from sa_vae_tf.inference import Bound, Draw, LocalInference, Objective, Posterior, charged_kl, draw
 from sa_vae_tf.training.parts import mean_over_parts, number_of_parts
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def draws(model: LatentVariableModel, batch: dict[str, Any]) -> tuple[dict[str, 
     return rows, {"steps": steps.seed, "final": final.seed, "prepare": prepare_seed}
 
 
-def means(
+def figures_and_gradients(
     model: LatentVariableModel,
     rows: Mapping[str, tf.Tensor],
     seeds: Mapping[str, tf.Tensor],
@@ -106,20 +107,20 @@ def _learn(
     with tf.GradientTape() as tape:
         tape.watch(sources[len(model.decoder.trainable_variables) :])
         initial = Posterior(*(tf.gather(part, rows["row"]) for part in starts)) if starts else None
-        bound = model.decoder_bound(model.kl_weight(model.step), training=True)
-        context = rows["x"]
-        if model.settings.product == "authors":
-            # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
-            inner = bound
-
-            def bound(posterior, x, draw):
-                context = model.decoder.prepare(x, training=True, seed=seeds["prepare"])
-                return inner(posterior, context, draw)
-        else:
-            context = model.decoder.prepare(rows["x"], training=True, seed=seeds["prepare"])
+        bound, context = _bound_and_context(model, rows["x"], seeds["prepare"])
         local = LocalInference(bound, context, step_draws, final_draw, model.settings, model.path_weights(model.steps))
         objective = model.method.objective(local, initial)
     return [*_figures(model, objective).values(), *_dense(tape.gradient(objective.loss, sources), sources)]
+
+
+def _bound_and_context(model: LatentVariableModel, x: tf.Tensor, seed: tf.Tensor) -> tuple[Bound, Any]:
+    """Returns the bound of a training step, and what it reads of `x`."""
+    prepare = functools.partial(model.decoder.prepare, training=True, seed=seed)
+    bound = model.decoder_bound(model.kl_weight(model.step), training=True)
+    if model.settings.product == "authors":
+        # The authors clip the gradients of the decoder's own weights: nothing is computed ahead.
+        return lambda posterior, x, draw: bound(posterior, prepare(x), draw), x
+    return bound, prepare(x)
 
 
 def _figures(model: LatentVariableModel, objective: Objective) -> dict[str, tf.Tensor]:

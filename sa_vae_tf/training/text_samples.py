@@ -10,7 +10,7 @@ import tensorflow as tf
 from sa_vae_tf.data.pipeline import Split
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.vocabulary import Vocabulary
-from sa_vae_tf.generation import SamplingSettings, draw_from_prior
+from sa_vae_tf.generation import SamplingSettings
 from sa_vae_tf.generation.text import TextGenerator
 from sa_vae_tf.training.model import LatentVariableModel
 
@@ -40,7 +40,7 @@ class TextSamples:
     def __call__(self) -> dict[str, str]:
         """Returns Markdown by name: `samples`, and `reconstructions` from the refined posterior means."""
         index, latent = np.arange(EXAMPLES), self.model.method.latent
-        z = draw_from_prior(index, self.model.latent_dim, tf.constant([0, 1])) if latent else None
+        z = self.model.draw_from_prior(index, tf.constant([0, 1]))
         texts = {"samples": as_markdown(sample.text for sample in self.sampler(z, index, (0, 2)))}
         if latent:
             mean = self._posterior_mean(self.batch, self.model.steps)
@@ -55,9 +55,7 @@ class TextSamples:
 
     @tf.function(autograph=False)
     def _posterior_mean(self, batch: dict[str, tf.Tensor], steps: int) -> tf.Tensor:
-        refined = self.model.infer(batch, steps).refined
-        assert refined is not None
-        return refined.mean
+        return self.model.infer(batch, steps).posterior.mean
 
 
 def as_markdown(lines: Iterable[str]) -> str:

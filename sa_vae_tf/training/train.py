@@ -16,7 +16,7 @@ from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError, WorkerLost
 from sa_vae_tf.interrupts import ends_when_busy
 from sa_vae_tf.training.agreement import check_agreement
-from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.build import build_model, set_up_tensorflow
 from sa_vae_tf.training.callbacks import (
     EpochCount,
     EpochFigures,
@@ -57,7 +57,7 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
       Interrupted: if SIGINT or SIGTERM came.
       WorkerLost: if another worker has gone.
     """
-    select_device(config)
+    set_up_tensorflow(config)
     strategy = make_strategy(config)
     with contextlib.ExitStack() as stack:
         # Worker 0 writes. All others do as it does, into a folder that nobody reads.
@@ -66,8 +66,8 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         path = config.run_dir or config.default_run_dir
         run = RunFolder(path if writes else stack.enter_context(tempfile.TemporaryDirectory()))
         config = dataclasses.replace(config, kernels=_kernels(run, config))
-        run.open_for_training(config)
         try:
+            run.open_for_training(config)
             _train(run, config, strategy, verbose, share)
         except LOST as error:
             if not share:

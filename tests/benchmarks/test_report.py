@@ -61,7 +61,7 @@ def test_tables_and_plot(tmp_path, monkeypatch, peers):
 
 def test_a_file_where_the_report_is_to_go(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--report_dir=.*file: expected a folder, new or there"):
+    with pytest.raises(UserError, match="--report_dir=.*file/docs: cannot write there"):
         report.write(tmp_path / "file", "a command")
 
 

@@ -251,7 +251,7 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
         ("export", ["--run_dir={empty}", "--export_dir={tmp}/new"], "--run_dir={empty}: no checkpoint yet; train"),
         ("export", ["--run_dir={run}"], "--export_dir: expected a folder for the SavedModel"),
         ("export", ["--run_dir={run}", "--export_dir={exports}"], "--export_dir={exports}: version 1 is there already"),
-        ("export", ["--run_dir={run}", "--export_dir=/dev/null"], "--export_dir=/dev/null: cannot be made (File e"),
+        ("export", ["--run_dir={run}", "--export_dir=/dev/null"], "--export_dir=/dev/null: cannot write there (File e"),
         ("export", ["--run_dir={run}", "--export_dir={tmp}/a[1]"], "--export_dir={tmp}/a[1]: TensorFlow could not rea"),
         ("export", ["--run_dir={run}", "--export_dir={tmp}/new", "--version=0"], "--version=0: expected a positive"),
         ("score", [], "--output: expected the name of a new file, for the scores"),

@@ -14,7 +14,7 @@ import tensorflow as tf
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.inference import METHODS
-from sa_vae_tf.training.build import select_device
+from sa_vae_tf.training.build import set_up_tensorflow
 from sa_vae_tf.training.compilation import kernels
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
@@ -116,7 +116,7 @@ def test_killed_within_an_epoch_and_gone_on(jit_compile, launcher, data_file, da
 
 def test_tensorflow_does_not_rewrite_the_sums_of_images():
     # What it makes of them fails in large models now and then, not so surely that a test could wait for it.
-    select_device(Config(data="image", data_file="mine.npy"))
+    set_up_tensorflow(Config(data="image", data_file="mine.npy"))
     assert tf.config.optimizer.get_experimental_options()["arithmetic_optimization"] is False
 
 

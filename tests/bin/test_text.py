@@ -83,7 +83,7 @@ def test_options_of_training(files, data_dir, language_model, tmp_path):
 
 def test_encoder_starts_from_the_language_model(files, data_dir, language_model, tmp_path, monkeypatch):
     # What the language model was trained on, and how exactly, is not for the whole process.
-    monkeypatch.setattr(load, "select_device", lambda config: pytest.fail("the language model's device was selected"))
+    monkeypatch.setattr(load, "set_up_tensorflow", lambda config: pytest.fail("they are"))
     settings = {"method": "vae", "encoder_init": str(language_model.path), "num_epochs": 0}
     config = corpora.tiny(tmp_path / "run", data_dir, files, **settings)
     run = train(config, verbose=0)

@@ -13,7 +13,8 @@ from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.export.export import export
-from sa_vae_tf.samples import Request, samples
+from sa_vae_tf.samples.request import Request
+from sa_vae_tf.samples.texts import samples
 from sa_vae_tf.training.train import train
 from tests import corpora, runs
 

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
-from sa_vae_tf.training.build import build_model, select_device
+from sa_vae_tf.training.build import build_model, set_up_tensorflow
 from sa_vae_tf.training.compilation import compiles
 from sa_vae_tf.training.flags import from_flagfile
 
@@ -23,7 +23,7 @@ FLAGS = pathlib.Path(__file__).parents[2] / "omniglot.flags"
 
 def main() -> None:
     config = dataclasses.replace(from_flagfile(str(FLAGS)), data_file="random", device="cpu")
-    select_device(config)
+    set_up_tensorflow(config)
     model = build_model(config)
     images = np.random.default_rng(0).random([config.batch_size, config.image_height, config.image_width, 1]) < 0.1
     batch = {"x": tf.constant(images, tf.uint8), "index": tf.range(config.batch_size, dtype=tf.int64)}

@@ -17,7 +17,7 @@ from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, negative_el
 from sa_vae_tf.models.pixelcnn import PixelCNNDecoder
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.training.build import build_model
-from sa_vae_tf.training.step import draws, means
+from sa_vae_tf.training.step import draws, figures_and_gradients
 from tests import images
 from tests.inference.toy import relative_error
 from tests.models import numpy_lstm
@@ -357,7 +357,8 @@ def test_a_step_that_xla_compiles_is_the_same():
     x = tf.constant(images.bars(4) > 0.5, tf.uint8)
     drawn = draws(model, {"x": x, "index": tf.range(4, dtype=tf.int64)})  # XLA would draw other numbers.
     actual, expected = (
-        tf.function(lambda: means(model, *drawn), autograph=False, jit_compile=compiled)() for compiled in (True, False)
+        tf.function(lambda: figures_and_gradients(model, *drawn), autograph=False, jit_compile=compiled)()
+        for compiled in (True, False)
     )
     for a, e in zip(actual, expected, strict=True):
         # Two orders of summation in float32, through two refinement steps; of a bias before a batch normalisation,

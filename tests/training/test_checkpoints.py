@@ -163,19 +163,21 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(kind, file, how, check
         assert messages == []  # As if it had not been finished.
     else:
         [message] = messages
-        assert message.startswith(f"{path} is damaged")
-        assert "falling back to the one before" in message
+        assert message.startswith(f"{path} cannot be read (")
+        assert message.endswith("); trying the one before")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_all_damaged(kind, checkpoints):
+def test_all_damaged(kind, checkpoints, caplog):
     save, restore = KINDS[kind]
     for step in (5, 6):
         scramble(checkpoints, step)
         damage(save(checkpoints).with_suffix(f".{DATA}"), "flipped")
     before = scramble(checkpoints, 9)
-    with pytest.raises(UserError, match=f"checkpoints/{kind}: none of its 2 checkpoints can be read$"):
+    remedy = {"latest": "begin anew in another folder", "best": "delete this folder for the latest one"}[kind]
+    with pytest.raises(UserError, match=f"checkpoints/{kind}: none of its 2 checkpoints can be read; {remedy}$"):
         restore(checkpoints)
+    assert ["trying" in record.getMessage() for record in caplog.records] == [True, False]
     assert_equal(values(checkpoints), before)
 
 
@@ -215,12 +217,13 @@ def test_a_list_of_checkpoints_by_tensorflow_is_not_relied_on(content, checkpoin
     checkpoints.save()
 
 
-def test_a_checkpoint_of_another_model_changes_nothing(checkpoints, model):
+def test_a_checkpoint_of_another_model_changes_nothing(checkpoints, model, caplog):
     larger = build_model(dataclasses.replace(SETTINGS, units=2), steps_per_epoch=3)
     Checkpoints(RunFolder(checkpoints.latest.parents[1]), larger).save()
     before = scramble(checkpoints, 9)
     with pytest.raises(UserError, match="none of its 1 checkpoints can be read"):
         checkpoints.restore_best()
+    assert "of shape" in caplog.text
     assert_equal(values(checkpoints), before)
 
 

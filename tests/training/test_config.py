@@ -11,8 +11,11 @@ from absl import flags
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sa_vae_tf.data.image_corpora import PUBLISHED_IMAGES
+from sa_vae_tf.data.published import PUBLISHED
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import config as module
+from sa_vae_tf.training.checks import CORPORA
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import define_flags, from_flagfile, from_flags, to_flagfile
 
@@ -323,3 +326,10 @@ def test_a_flag_file_that_cannot_be_read_is_named(content, tmp_path):
     with pytest.raises(UserError, match=f"^{path}: ") as error:
         from_flagfile(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_corpora_that_may_be_named_are_those_that_there_are():
+    assert {data: set(names) for data, names in CORPORA.items()} == {
+        "text": set(PUBLISHED),
+        "image": set(PUBLISHED_IMAGES),
+    }

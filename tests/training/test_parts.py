@@ -113,7 +113,7 @@ def test_devices_have_their_own_dropout(monkeypatch):
     replicas.trace_anew()
     for first, number in itertools.product((0, 4), (0, 1)):
         monkeypatch.setattr(replicas, "_here", lambda: (tf.distribute.get_replica_context(), number))
-        replicas.means({**EIGHT, "x": EIGHT["x"][first : first + 4], "first": tf.constant(first)})
+        replicas.figures_and_gradients({**EIGHT, "x": EIGHT["x"][first : first + 4], "first": tf.constant(first)})
     assert len(seeds) == len(set(seeds)) == 4
 
 

@@ -15,7 +15,7 @@ import pytest
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training import run_folder as module
 from sa_vae_tf.training.config import FREE_TO_CHANGE, Config
-from sa_vae_tf.training.run_folder import RunFolder, write_atomically
+from sa_vae_tf.training.run_folder import RunFolder
 from tests import runs
 
 SETTINGS = dataclasses.replace(runs.TINY, run_dir="somewhere", optimizer="adam", embedding_dim=1, units=1)
@@ -158,22 +158,6 @@ def test_damaged_settings(tmp_path):
     for call in (run.read_config, lambda: run.open_for_training(SETTINGS)):
         with pytest.raises(UserError, match=f"^{run.flags_file}: "):
             call()
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "some.txt"
-    write_atomically(path, "one\n")
-    write_atomically(path, "two\n")
-    assert path.read_text() == "two\n"
-
-    def fail(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(module.os, "fsync", fail)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, "three\n")
-    assert path.read_text() == "two\n"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_figures_are_appended_and_a_line_that_was_cut_off_is_left_out(tmp_path):

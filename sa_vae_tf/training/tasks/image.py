@@ -82,8 +82,9 @@ def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
 
 def _evaluated_split(config: Config) -> str:
     if config.data_file and not config.test_file:
-        names = list(file_images(config.data_file, config.image_height, config.image_width, config.data_dir or None))
-        return "test" if "test" in names else "validation"
+        size = config.image_height, config.image_width
+        with named(config, "data_file"):
+            return "test" if "test" in file_images(config.data_file, *size, config.data_dir or None) else "validation"
     return "test"
 
 

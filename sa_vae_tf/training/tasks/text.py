@@ -43,15 +43,16 @@ def _data(config: Config, names: Sequence[str], vocabulary_file: Path | None) ->
                 data_dir=config.data_dir or None,
             )
     else:
-        corpus = prepare_published(
-            config.corpus,
-            vocab_file=config.vocab_file,
-            vocab_size=config.vocab_size,
-            min_count=config.min_count,
-            max_length=config.max_length,
-            data_dir=config.data_dir or None,
-            manual_dir=config.manual_dir,
-        )
+        with named(config, "vocab_file"):
+            corpus = prepare_published(
+                config.corpus,
+                vocab_file=config.vocab_file,
+                vocab_size=config.vocab_size,
+                min_count=config.min_count,
+                max_length=config.max_length,
+                data_dir=config.data_dir or None,
+                manual_dir=config.manual_dir,
+            )
     if vocabulary_file and Vocabulary.read(vocabulary_file) != corpus.vocabulary:
         raise UserError(f"{vocabulary_file}: the run has another vocabulary than this text was read with")
     for name in names:

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.generation import draw_from_prior
-from sa_vae_tf.image_grids import draw_grid
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
-from sa_vae_tf.samples import Request
+from sa_vae_tf.samples.images import draw_grid
+from sa_vae_tf.samples.request import Request
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train

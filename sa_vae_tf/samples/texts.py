@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -15,106 +14,15 @@ from sa_vae_tf.data.sequences import BATCH
 from sa_vae_tf.data.text_files import read_lines
 from sa_vae_tf.data.vocabulary import PAD, SPECIAL, Vocabulary
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.generation import SamplingSettings, draw_from_prior, interpolate
+from sa_vae_tf.generation import interpolate
 from sa_vae_tf.generation.text import TextGenerator
-from sa_vae_tf.inference import METHODS
+from sa_vae_tf.samples.request import FROM_INPUT, Request, check_latent
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
 
-FROM_INPUT = ("reconstruct", "interpolate")
-MODES = ("prior", *FROM_INPUT)
-# What is asked of runs of text alone.
-OF_TEXT = ("temperature", "top_k", "top_p", "beam", "no_unk", "max_length")
 BATCH_SIZE = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What is asked of a run, each a flag of the same name of bin/sample.py; None for its default.
-
-    Attributes:
-      mode: 'prior' draws z from N(0, I), 'reconstruct' takes the posterior mean of each input, 'interpolate' points on
-        the way from the posterior mean of each input to that of the next.
-      input: for all modes but 'prior' a text file, an example a line; or images, of which those for testing are taken
-        where there are some, by default the run's validation images.
-      num_samples: number of texts, for 'reconstruct' and 'interpolate' from each z; 10 for 'prior', else 1. Of images
-        those drawn, 64, or started from, 32 for 'reconstruct' and 9 for 'interpolate'.
-      points: number of points from one input to the next, both ends included; 5.
-      temperature, top_k, top_p: of draws of words; see `SamplingSettings`. The temperature is 1 for 'prior', else 0.
-      beam: number of beginnings kept by beam search, in place of draws.
-      no_unk: never write the unknown word.
-      max_length: largest number of words, the end included; that of the longest text the run may have been trained on.
-      batch_size: texts written or images drawn at once.
-      seed: of all noise; a text depends on it and on its place among the texts alone.
-      svi_steps: refinement steps of the posterior; as in training.
-      svi_init: start of the refinement, 'encoder', 'zero' or 'random'; as in training.
-      device: to use, as --device of training; as in training.
-    """
-
-    mode: str
-    input: str = ""
-    num_samples: int | None = None
-    points: int | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    beam: int | None = None
-    no_unk: bool = False
-    max_length: int | None = None
-    batch_size: int | None = None
-    seed: int = 0
-    svi_steps: int | None = None
-    svi_init: str | None = None
-    device: str = ""
-
-    def __post_init__(self):
-        self._only_for("input", FROM_INPUT)
-        self._only_for("points", ("interpolate",))
-        self._only_for("svi_steps", FROM_INPUT)
-        self._only_for("svi_init", FROM_INPUT)
-        self.sampling_settings(1)
-
-    def check_draws(self) -> None:
-        """Checks what is asked of the draws of words.
-
-        Raises:
-          UserError: if there are none that it has a meaning for.
-        """
-        if self.beam is not None:
-            for name in ("temperature", "top_k", "top_p"):
-                self._refuse(name, f"--beam={self.beam} takes the place of draws; expected one of the two")
-        elif self.deterministic:
-            for name in ("top_k", "top_p"):
-                self._refuse(name, "has a meaning for draws alone; expected a --temperature above 0 besides")
-
-    def _only_for(self, name: str, modes: tuple[str, ...]) -> None:
-        if self.mode not in modes:
-            self._refuse(name, f"has a meaning for --mode={' and '.join(modes)} alone, not --mode={self.mode}")
-
-    def _refuse(self, name: str, why: str) -> None:
-        if (value := getattr(self, name)) not in (None, ""):
-            raise UserError(f"--{name}={value}: {why}")
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether z leaves nothing to chance."""
-        return self.beam is not None or self._temperature == 0
-
-    @property
-    def _temperature(self) -> float:
-        if self.temperature is None:
-            return 1.0 if self.mode == "prior" else 0.0
-        return self.temperature
-
-    def sampling_settings(self, max_length: int) -> SamplingSettings:
-        """Returns the settings of the draws."""
-        top_p = 1.0 if self.top_p is None else self.top_p
-        try:
-            return SamplingSettings(self.max_length or max_length, self._temperature, self.top_k or 0, top_p)
-        except ValueError as error:
-            raise UserError(f"--{error}") from None
 
 
 class Origins(NamedTuple):
@@ -183,20 +91,6 @@ def _check(run: RunFolder, config: Config, request: Request, alike: bool) -> Non
         )
 
 
-def check_latent(config: Config, request: Request) -> None:
-    """Checks that the run has the latent variable, and the encoder, that is asked for.
-
-    Raises:
-      UserError: if it has not.
-    """
-    if request.mode in FROM_INPUT and not METHODS[config.method].latent:
-        raise UserError(
-            f"--mode={request.mode}: --method={config.method} has no latent variable; expected --mode=prior"
-        )
-    if request.svi_init == "encoder" and not METHODS[config.method].encoder:
-        raise UserError(f"--svi_init=encoder: --method={config.method} has no encoder; expected zero or random")
-
-
 def _read(request: Request, max_length: int) -> list[list[str]]:
     """Returns the words of each line of the input."""
     try:
@@ -219,8 +113,7 @@ def _read(request: Request, max_length: int) -> list[list[str]]:
 
 def _from_prior(request: Request, model: LatentVariableModel, count: int) -> Origins:
     seed = tf.constant([request.seed, 1])
-    z = draw_from_prior(np.arange(count), model.latent_dim, seed) if model.method.latent else None
-    return Origins(z, [{}] * count)
+    return Origins(model.draw_from_prior(np.arange(count), seed), [{}] * count)
 
 
 def _from_lines(
@@ -252,8 +145,7 @@ def _posteriors(
     @tf.function(autograph=False, input_signature=[BATCH])
     def posterior(batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:
         inferred = model.infer(batch, request.svi_steps, request.svi_init, request.seed)
-        assert inferred.refined is not None
-        return inferred.refined.mean, inferred.bound_at(inferred.refined)
+        return inferred.posterior.mean, inferred.bound_at(inferred.posterior)
 
     batches = []
     size = request.batch_size or BATCH_SIZE

@@ -10,7 +10,8 @@ import tensorflow as tf
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.generation import draw_from_prior
-from sa_vae_tf.samples import Request, samples
+from sa_vae_tf.samples.request import Request
+from sa_vae_tf.samples.texts import samples
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.train import train
 from tests import corpora, runs

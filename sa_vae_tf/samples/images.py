@@ -13,11 +13,12 @@ import tensorflow as tf
 
 from sa_vae_tf.data.image_corpora import file_images
 from sa_vae_tf.data.images import ImageSplit
+from sa_vae_tf.data.pipeline import SPLITS
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.generation import draw_from_prior, interpolate
+from sa_vae_tf.generation import interpolate
 from sa_vae_tf.generation.image_grid import image_grid, side_by_side
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
-from sa_vae_tf.samples import OF_TEXT, Request, check_latent
+from sa_vae_tf.samples.request import OF_TEXT, Request, check_latent
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.model import LatentVariableModel
@@ -53,7 +54,7 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
     config = run.read_config()
     _check(config, request)
     _, model, *_ = load_best(run, request.device)
-    count, latent = request.num_samples or COUNTS[request.mode], model.method.latent
+    count = request.num_samples or COUNTS[request.mode]
 
     def draw(z: tf.Tensor | None, index: np.ndarray) -> np.ndarray:
         images, size = [], request.batch_size or BATCH_SIZE
@@ -66,7 +67,7 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
 
     if request.mode == "prior":
         index = np.arange(count)
-        z = draw_from_prior(index, model.latent_dim, tf.constant([request.seed, 1])) if latent else None
+        z = model.draw_from_prior(index, tf.constant([request.seed, 1]))
         return image_grid(draw(z, index), math.ceil(math.sqrt(count)))
     examples = _examples(run, config, request).take(count)
     if request.mode == "interpolate" and examples.count < 2:
@@ -115,7 +116,7 @@ def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     with named(request, "input"):
         images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
     own = images.get("test", images["train"])
-    return ImageSplit(own, np.arange(own.shape[0]), request.seed, 2)
+    return ImageSplit(own, np.arange(own.shape[0]), request.seed, SPLITS.index("test"))
 
 
 def _posteriors(model: LatentVariableModel, examples: ImageSplit, request: Request) -> tuple[np.ndarray, tf.Tensor]:
@@ -123,9 +124,7 @@ def _posteriors(model: LatentVariableModel, examples: ImageSplit, request: Reque
 
     @tf.function(autograph=False, reduce_retracing=True)
     def means_of(batch: dict[str, Any]) -> tf.Tensor:
-        inferred = model.infer(batch, request.svi_steps, request.svi_init, request.seed)
-        assert inferred.refined is not None
-        return inferred.refined.mean
+        return model.infer(batch, request.svi_steps, request.svi_init, request.seed).posterior.mean
 
     batches = list(examples.in_order(request.batch_size or BATCH_SIZE))
     means = tf.concat([means_of(batch) for batch in batches], 0)
