@@ -1,6 +1,7 @@
 """Draws the figures of a run: python bin/analyze.py --run_dir=runs/A [--compare=runs/B,runs/C]."""
 
 import math
+import shlex
 from pathlib import Path
 
 from absl import flags
@@ -40,7 +41,7 @@ def main():
         print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
     draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
-    print(f"TensorBoard: tensorboard --logdir {output.parent}")
+    print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(output.parent))}")
 
 
 def _name(config) -> str:

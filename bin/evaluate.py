@@ -4,6 +4,7 @@ from absl import flags
 
 from sa_vae_tf import cli
 from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.progress import progress_bar
 from sa_vae_tf.training.run_folder import RunFolder
 
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run.")
@@ -42,6 +43,7 @@ def main():
         seed=SEED.value,
         test_file=TEST_FILE.value,
         device=DEVICE.value,
+        progress=progress_bar("example"),
     )
     path = run.write_results(OUTPUT.value, results)  # first, since whoever reads what is printed may have gone
     for name, value in results.items():

@@ -14,7 +14,8 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.files import write_atomically
 from sa_vae_tf.generation.image_grid import to_png
 from sa_vae_tf.messages import json_line
-from sa_vae_tf.samples.images import draw_grid, progress_bar
+from sa_vae_tf.progress import progress_bar
+from sa_vae_tf.samples.images import draw_grid
 from sa_vae_tf.samples.request import MODES, Request
 from sa_vae_tf.samples.texts import samples
 from sa_vae_tf.training.run_folder import RunFolder
@@ -79,7 +80,7 @@ def _draw(run: RunFolder, request: Request) -> None:
         given = f"--output={OUTPUT.value}" if OUTPUT.value else "--output"
         raise UserError(f"{given}: expected the name of a .png file, for a run on images")
     output = _checked_output(request)
-    write_atomically(output, to_png(draw_grid(run, request, progress_bar())))
+    write_atomically(output, to_png(draw_grid(run, request, progress_bar("image"))))
     print(f"Images: {OUTPUT.value}")
 
 

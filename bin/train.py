@@ -1,5 +1,7 @@
 """Trains a model: python bin/train.py --flagfile=synthetic.flags. Flags after the flag file override it."""
 
+import shlex
+
 from absl import flags
 
 from sa_vae_tf import cli
@@ -9,7 +11,8 @@ from sa_vae_tf.training.train import train
 
 def main():
     run = train(settings.from_flags())
-    print(f"Trained: {run.path}. Next: python bin/evaluate.py --run_dir={run.path}; tensorboard --logdir {run.path}")
+    path = shlex.quote(str(run.path))
+    print(f"Trained: {run.path}. Next: python bin/evaluate.py --run_dir={path}; tensorboard --logdir {path}")
 
 
 if __name__ == "__main__":

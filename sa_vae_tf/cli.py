@@ -167,7 +167,7 @@ def _expected(given: str, missing: bool) -> str:
         return f"{name}: expected a value"
     parser = flags.FLAGS[name].parser
     if isinstance(parser, flags.EnumParser):
-        return f"{given}: expected one of {', '.join(parser.enum_values)}"
+        return f"{given}: expected one of {', '.join(filter(None, parser.enum_values))}"
     return f"{given}: expected {parser.syntactic_help or 'true or false'}"
 
 

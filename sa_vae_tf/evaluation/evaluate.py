@@ -13,10 +13,11 @@ from sa_vae_tf.evaluation.importance import importance_weighted_nll
 from sa_vae_tf.evaluation.metrics import active_units, amortization_gap, mutual_information
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
+from sa_vae_tf.progress import Progress, unseen
 from sa_vae_tf.training.checks import check_start
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources
+from sa_vae_tf.training.sources import check_sources, of_run
 from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 # Draws under which both posteriors of the amortization gap are compared.
@@ -34,6 +35,7 @@ def evaluate(
     seed: int = 0,
     test_file: str = "",
     device: str = "",
+    progress: Progress = unseen,
 ) -> dict[str, Any]:
     """Evaluates the best checkpoint of a run.
 
@@ -49,6 +51,7 @@ def evaluate(
         a batch, then on the --eval_batch_size of the run too.
       test_file: text or images to evaluate in place of the run's test split.
       device: to use in place of the run's own; see `load_best`.
+      progress: is told how many examples are done so far, and of how many.
 
     Returns:
       Figures by name, averages over examples in nats. Those that do not apply to the method are None or not there.
@@ -71,7 +74,8 @@ def evaluate(
     if test_file:
         config = dataclasses.replace(config, test_file=test_file)
     split = split or evaluated_split(config)
-    corpus = task.data(config, (split,), vocabulary_file)
+    with of_run(run):
+        corpus = task.data(config, (split,), vocabulary_file)
     check_sources(run, corpus.sources)
     data = corpus.splits[split].take(max_examples)
     key = tf.constant([seed, 1])
@@ -104,7 +108,12 @@ def evaluate(
             ).gap
         return figures
 
-    batches = [figures_of(batch) for batch in data.in_order(config.eval_batch_size)]
+    batches: list[dict[str, tf.Tensor]] = []
+    done = 0
+    for batch in data.in_order(config.eval_batch_size):
+        batches.append(figures_of(batch))
+        done += len(batches[-1]["index"])
+        progress(done, data.count)
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     # Batches may come in an order of their own; what is estimated over all examples should not depend on it.
     order = np.argsort(columns["index"])

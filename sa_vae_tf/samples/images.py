@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,12 +15,13 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.generation import interpolate
 from sa_vae_tf.generation.image_grid import image_grid, side_by_side
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
+from sa_vae_tf.progress import Progress
 from sa_vae_tf.samples.request import OF_TEXT, Request, check_latent
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources
+from sa_vae_tf.training.sources import check_sources, of_run
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.tasks.task import named
 
@@ -32,7 +30,7 @@ COUNTS = {"prior": 64, "reconstruct": 32, "interpolate": 9}
 BATCH_SIZE = 16
 
 
-def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], None]) -> np.ndarray:
+def draw_grid(run: RunFolder, request: Request, progress: Progress) -> np.ndarray:
     """Draws the images that are asked for.
 
     Images to start from are the first of those of `request.input` or, where there is none, of the validation images.
@@ -51,9 +49,8 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
     Raises:
       UserError: if the run cannot be read or cannot do it, or the input does not hold such images.
     """
-    config = run.read_config()
-    _check(config, request)
-    _, model, *_ = load_best(run, request.device)
+    _check(run.read_config(), request)
+    config, model, *_ = load_best(run, request.device)
     count = request.num_samples or COUNTS[request.mode]
 
     def draw(z: tf.Tensor | None, index: np.ndarray) -> np.ndarray:
@@ -84,19 +81,6 @@ def draw_grid(run: RunFolder, request: Request, progress: Callable[[int, int], N
     return image_grid(rows.reshape(-1, *images.shape[1:]), columns=points + 2)
 
 
-def progress_bar() -> Callable[[int, int], None]:
-    """Returns a function (images drawn so far, all of them) that shows them: a bar on a terminal, lines elsewhere."""
-    if not sys.stdout.isatty():
-        return lambda drawn, total: print(f"{drawn}/{total} images", flush=True)
-    bar = keras.utils.Progbar(None, unit_name="image")
-
-    def show(drawn: int, total: int) -> None:
-        bar.target = total
-        bar.update(drawn)
-
-    return show
-
-
 def _check(config: Config, request: Request) -> None:
     for name in OF_TEXT:
         if (value := getattr(request, name)) not in (None, False):
@@ -108,7 +92,8 @@ def _check(config: Config, request: Request) -> None:
 
 def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     if not request.input:
-        data = TASKS["image"].data(config, ("validation",), None)
+        with of_run(run):
+            data = TASKS["image"].data(config, ("validation",), None)
         check_sources(run, data.sources)
         validation = data.splits["validation"]
         assert isinstance(validation, ImageSplit)

@@ -98,12 +98,12 @@ class EpochFigures(keras.callbacks.Callback):
     Args:
       run: folder of the run.
       steps_per_epoch: batches in an epoch.
-      batch_size: examples in a batch.
+      examples_per_step: examples in a batch, on average: the last one of an epoch may be smaller.
     """
 
-    def __init__(self, run: RunFolder, steps_per_epoch: int, batch_size: int):
+    def __init__(self, run: RunFolder, steps_per_epoch: int, examples_per_step: float):
         super().__init__()
-        self.run, self.steps_per_epoch, self.batch_size = run, steps_per_epoch, batch_size
+        self.run, self.steps_per_epoch, self.examples_per_step = run, steps_per_epoch, examples_per_step
         self.warned = False
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -126,7 +126,7 @@ class EpochFigures(keras.callbacks.Callback):
             timed = self.batches - 1
             logs["step_seconds"] = self.seconds / timed
             logs["steps_per_second"] = timed / self.seconds
-            logs["examples_per_second"] = logs["steps_per_second"] * self.batch_size
+            logs["examples_per_second"] = logs["steps_per_second"] * self.examples_per_step
         self.run.append_metrics({"epoch": epoch + 1, "step": int(self.model.step), **logs})
         collapsed = self.model.method.latent and logs["val_kl"] < COLLAPSED_KL and logs["kl_weight"] >= 1
         if collapsed and not self.warned:

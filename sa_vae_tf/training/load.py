@@ -16,6 +16,7 @@ from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
+from sa_vae_tf.training.sources import from_anywhere
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def load_best(run: RunFolder, device: str = "", kernels: str = "") -> Loaded:
       UserError: if there is no run or no checkpoint that can be read.
     """
     other: dict[str, Any] = {name: value for name, value in (("device", device), ("kernels", kernels)) if value}
-    config = dataclasses.replace(run.read_config(), **other)
+    config = from_anywhere(run, dataclasses.replace(run.read_config(), **other))
     set_up_tensorflow(config)
     return _restored(run, config)
 

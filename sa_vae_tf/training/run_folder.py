@@ -30,6 +30,7 @@ from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.files import check_readable, write_atomically
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import from_flagfile, to_flagfile
+from sa_vae_tf.training.sources import moved
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ class RunFolder:
 
     def differing(self, config: Config) -> list[str]:
         """Returns how the settings of the run in the folder, if there is one, differ from these."""
-        return self.read_config().differing(config) if self.is_resumable() else []
+        return moved(self, self.read_config(), config).differing(config) if self.is_resumable() else []
 
     def is_resumable(self) -> bool:
         """Whether there is a run that was begun, and its settings."""

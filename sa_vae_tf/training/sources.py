@@ -1,18 +1,27 @@
-"""The files that a run's data was read from: one that changes is noticed when the run goes on."""
+"""The files that a run's data was read from: one that changes is noticed, one that was moved may be given anew."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sa_vae_tf.checksums import sha256
 from sa_vae_tf.data.preparation import fingerprint
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.files import write_atomically
-from sa_vae_tf.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from sa_vae_tf.training.config import Config
+    from sa_vae_tf.training.run_folder import RunFolder
+
+# Settings that name a file, and what it is written down as.
+FILES = {"train_file": "train", "val_file": "validation", "data_file": "train", "vocab_file": "vocabulary"}
 
 
 def keep_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
@@ -53,6 +62,55 @@ def check_kept_sources(run: RunFolder) -> None:
     """Checks, as `check_sources`, what is still where it was when that was written down."""
     paths = {split: state.get("path") for split, state in _before(run).items()}
     check_sources(run, {split: path for split, path in paths.items() if isinstance(path, str) and os.path.exists(path)})
+
+
+def moved(run: RunFolder, there: Config, here: Config) -> Config:
+    """Returns the settings of a run with the places of its files that other settings have, where these hold the same.
+
+    Args:
+      run: its folder.
+      there: settings of the run.
+      here: the other settings.
+
+    Raises:
+      UserError: if one of the places cannot be read.
+    """
+    before = _before(run)
+    places: dict[str, Any] = {}
+    for name, source in FILES.items():
+        old, new = getattr(there, name), getattr(here, name)
+        if old and new and old != new and source in before:
+            try:
+                state = _state(new, {})
+            except UserError as error:
+                raise UserError(f"--{name}={error}") from None
+            if state["sha256"] == before[source]["sha256"]:
+                places[name] = new
+    return dataclasses.replace(there, **places)
+
+
+def from_anywhere(run: RunFolder, config: Config) -> Config:
+    """Returns the settings of a run, whose files may be given from the folder in which it was trained, for this one."""
+    before = _before(run)
+    places: dict[str, Any] = {}
+    for name, source in FILES.items():
+        kept = before.get(source, {}).get("path")
+        given = getattr(config, name)
+        if given and isinstance(kept, str) and not os.path.exists(given) and os.path.exists(kept):
+            places[name] = kept
+    return dataclasses.replace(config, **places)
+
+
+@contextlib.contextmanager
+def of_run(run: RunFolder) -> Iterator[None]:
+    """Adds, to an error that a file of a run is not there, what is to be done."""
+    try:
+        yield
+    except UserError as error:
+        names = tuple(f"--{name}=" for name in FILES)
+        if os.strerror(errno.ENOENT) in str(error) and str(error).startswith(names):
+            raise UserError(f"{error}; if it was moved, write its new place into {run.flags_file}") from None
+        raise
 
 
 def _file(run: RunFolder) -> Path:

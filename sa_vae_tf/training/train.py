@@ -146,7 +146,7 @@ def _train(
         EpochCount(-(-last // steps_per_epoch)),
         RefinementSchedule(config.steps_at),
         skipped_steps,
-        EpochFigures(run, steps_per_epoch, config.batch_size),
+        EpochFigures(run, steps_per_epoch, training.count / steps_per_epoch),
         rule,
     ]
     if writes:

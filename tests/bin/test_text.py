@@ -189,6 +189,29 @@ def test_perplexity_of_a_bigram_model_is_its_closed_form(language_model, files, 
     assert results["perplexity_bound"] == pytest.approx(math.exp(-total / words), rel=1e-5)
 
 
+def test_a_run_whose_files_were_moved(launcher, data_dir, tmp_path):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    config = corpora.tiny(tmp_path / "run", data_dir, corpora.write(old), method="lm", test_file="")
+    run = train(config, verbose=0)
+    bound = evaluate(run)["nll_bound"]
+    old.rename(new)
+    place = f"; if it was moved, write its new place into {run.flags_file}"
+    with pytest.raises(UserError, match=f"--val_file={old}/val.txt: cannot be read .No such file.*{place}$"):
+        evaluate(run)
+    files = {"train_file": str(new / "train.txt"), "val_file": str(new / "val.txt")}
+    train(dataclasses.replace(config, num_epochs=2, **files), verbose=0)
+    assert [line["epoch"] for line in runs.figures(run.path)] == [1, 2]
+    (new / "train.txt").write_text("the cat\n")
+    with pytest.raises(UserError, match="holds something else than when the run"):
+        train(dataclasses.replace(config, num_epochs=3, **files), verbose=0)
+    with pytest.raises(UserError, match=f"--val_file is {new}/val.txt there and {new}/train.txt here"):
+        train(dataclasses.replace(config, num_epochs=3, train_file=files["train_file"], val_file=files["train_file"]))
+    ended = launcher.run("bin/evaluate.py", f"--run_dir={run.path}")
+    assert ended.status == 0, ended.stderr
+    assert evaluate(run)["nll_bound"] != bound  # Of another epoch.
+
+
 def test_another_text_is_evaluated(launcher, language_model, tmp_path):
     text = tmp_path / "other.txt"
     text.write_text("the cat sees unheard things\nthe dog\n")

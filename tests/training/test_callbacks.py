@@ -95,7 +95,7 @@ def test_figures_of_an_epoch(tmp_path, monkeypatch):
     clock = iter([0, 10, 12, 13, 15, 16, 18])
     monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
     model = CountingModel()
-    train([EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, batch_size=50)], model, epoch=2)
+    train([EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, examples_per_step=50)], model, epoch=2)
     [line] = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert line == {
         "epoch": 3,
@@ -114,13 +114,13 @@ def test_figures_of_an_epoch(tmp_path, monkeypatch):
 
 
 def test_an_epoch_of_one_batch_has_no_time(tmp_path):
-    logs = train([EpochFigures(RunFolder(tmp_path), 1, batch_size=50)], CountingModel(), batches=1)
+    logs = train([EpochFigures(RunFolder(tmp_path), 1, examples_per_step=50)], CountingModel(), batches=1)
     assert not logs.keys() & runs.TIMES
 
 
 def test_a_collapsed_posterior_is_told_once_and_not_during_the_warm_up(tmp_path, caplog):
     model = CountingModel()
-    figures = EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, batch_size=50)
+    figures = EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, examples_per_step=50)
     collapsed = {"val_kl": 0.09, "val_active_units": 0.0}
     with caplog.at_level(logging.WARNING, "sa_vae_tf"):
         train([figures], model, logs=collapsed)  # At the fourth step the KL weight is below a half.
@@ -144,7 +144,7 @@ def test_a_collapse_at_the_end_of_a_cycle_is_told(tmp_path, caplog):
 
 def test_without_latent_variable_nothing_collapses(tmp_path, caplog):
     model = CountingModel("lm")
-    callback = EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, batch_size=50)
+    callback = EpochFigures(RunFolder(tmp_path), STEPS_PER_EPOCH, examples_per_step=50)
     callback.set_model(model)
     callback.on_epoch_begin(0)
     callback.on_epoch_end(0, {"val_nll_bound": 3.0})

@@ -2,13 +2,22 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_kept_sources, check_sources, keep_sources
+from sa_vae_tf.training.sources import (
+    check_kept_sources,
+    check_sources,
+    from_anywhere,
+    keep_sources,
+    moved,
+    of_run,
+)
 
 
 @pytest.fixture
@@ -102,3 +111,48 @@ def test_a_folder_in_which_nothing_has_begun(tmp_path):
     for content in "ab":
         (tmp_path / "x").write_text(content)
         check_sources(run, {"train": str(tmp_path / "x")})
+
+
+def settings(folder) -> Config:
+    """Returns settings that name three files of a folder, after writing those that are not there."""
+    folder.mkdir(exist_ok=True)
+    files = {name: str(folder / name) for name in ("train_file", "val_file", "vocab_file")}
+    for name in files:
+        (folder / name).exists() or (folder / name).write_text(name)
+    return Config(data="text", **files)
+
+
+def test_files_that_were_moved_are_those_that_hold_the_same(run, tmp_path):
+    there, here = settings(tmp_path / "old"), settings(tmp_path / "new")
+    assert moved(run, there, here) == there  # Nothing is known of what they held.
+    keep_sources(run, {"train": there.train_file, "validation": there.val_file, "vocabulary": there.vocab_file})
+    assert moved(run, there, here) == here
+    (tmp_path / "new" / "val_file").write_text("other")
+    found = moved(run, there, here)
+    assert (found.train_file, found.val_file, found.vocab_file) == (here.train_file, there.val_file, here.vocab_file)
+    (tmp_path / "new" / "train_file").unlink()
+    with pytest.raises(UserError, match=f"^--train_file={tmp_path}/new/train_file: cannot be read"):
+        moved(run, there, here)
+
+
+def test_files_are_found_from_any_folder(run, tmp_path, monkeypatch):
+    whole = settings(tmp_path / "data")
+    names = {name: Path(getattr(whole, name)).name for name in ("train_file", "val_file", "vocab_file")}
+    monkeypatch.chdir(tmp_path / "data")
+    given = Config(data="text", **names)
+    assert from_anywhere(run, given) == given
+    keep_sources(run, {"train": given.train_file, "validation": given.val_file})
+    assert from_anywhere(run, given) == given
+    monkeypatch.chdir(tmp_path)
+    found = from_anywhere(run, given)
+    assert (found.train_file, found.val_file, found.vocab_file) == (whole.train_file, whole.val_file, given.vocab_file)
+
+
+def test_what_is_to_be_done_where_a_file_is_missing(run):
+    with pytest.raises(UserError) as error, of_run(run):
+        raise UserError("--val_file=a.txt: cannot be read (No such file or directory)")
+    assert str(error.value).endswith(f"; if it was moved, write its new place into {run.flags_file}")
+    for message in ("--val_file=a.txt: is empty", "--test_file=a: cannot be read (No such file or directory)"):
+        with pytest.raises(UserError) as error, of_run(run):
+            raise UserError(message)
+        assert str(error.value) == message

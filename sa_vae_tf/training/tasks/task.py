@@ -25,7 +25,7 @@ class Data(NamedTuple):
     Attributes:
       splits: by name.
       vocabulary: the words it knows, of text.
-      sources: paths of the files or folders it was read from, by split.
+      sources: paths of the files or folders it was read from, by split, and of its words.
     """
 
     splits: Mapping[str, Split | SequenceSplit | ImageSplit]

@@ -61,6 +61,8 @@ def _data(config: Config, names: Sequence[str], vocabulary_file: Path | None) ->
     splits = {name: split.padded_to(config.length_multiple) for name, split in corpus.splits.items()}
     # What --test_file names may be any text, and in each evaluation another.
     sources = {split: path for split, path in corpus.files.items() if split != "test" or not config.test_file}
+    if config.vocab_file and not vocabulary_file:
+        sources["vocabulary"] = config.vocab_file
     return Data(splits, corpus.vocabulary, sources)
 
 
