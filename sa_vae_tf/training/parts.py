@@ -51,6 +51,11 @@ def number_of_parts(x: tf.Tensor, limit: int) -> tf.Tensor:
     return tf.reduce_min(tf.where(fits, numbers, batch))
 
 
+def largest_part(batch: int, entries: int, limit: int) -> int:
+    """Returns how many examples, of so many entries each, `number_of_parts` leaves in a part of a batch."""
+    return max(n for n in range(1, batch + 1) if batch % n == 0 and (n == 1 or n * entries <= limit))
+
+
 def mean_over_parts(
     function: Callable[[Mapping[str, tf.Tensor], tf.Tensor], list[tf.Tensor]],
     inputs: Mapping[str, tf.Tensor],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import math
 import sys
 import tempfile
 
@@ -29,6 +30,7 @@ from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.compilation import kernels, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
+from sa_vae_tf.training.parts import largest_part
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
 from sa_vae_tf.training.sources import keep_sources
@@ -112,6 +114,7 @@ def _train(
             config.batch_size,
             strategy.num_replicas_in_sync,
         )
+    _warn_of_small_parts(config, model.entries_at_once, strategy.num_replicas_in_sync if strategy else 1)
     if model.replicas:
         check_agreement(model.replicas, config, sources, data.vocabulary)
         model.replicas.begin_alike(list(checkpoints.training.values()))
@@ -177,6 +180,22 @@ def _train(
                 float(model.optimizer.learning_rate),
                 config.min_learning_rate,
             )
+
+
+def _warn_of_small_parts(config: Config, entries_at_once: int, devices: int) -> None:
+    """Warns where the batch size has so few divisors that its equal parts are far smaller than they might be."""
+    batch = config.batch_size // math.gcd(config.batch_size, devices)
+    entries = TASKS[config.data].example(config).shape.num_elements()
+    fit = min(batch, max(1, entries_at_once // entries))
+    taken = largest_part(batch, entries, entries_at_once)
+    if entries_at_once and taken <= fit // 2:
+        logger.warning(
+            "--batch_size=%d: of the largest examples %d are computed at a time where %d might be, since a batch is "
+            "taken in equal parts; expected a number with more divisors",
+            config.batch_size,
+            taken,
+            fit,
+        )
 
 
 def _kernels(run: RunFolder, config: Config) -> str:

@@ -111,3 +111,18 @@ def test_a_file_that_is_cut_off_or_gone(prepared, tmp_path):
     path.unlink()
     with pytest.raises(UserError, match=f"^{path}: record 0 is damaged"):
         read(records_in(folder), [COUNT // 2])
+
+
+def test_an_error_of_the_moment_is_no_damage(prepared, monkeypatch):
+    records = records_in(prepared)
+    whole, errors = records._read, [RuntimeError("Too many open files")]
+
+    def sometimes(numbers):
+        if errors:
+            raise errors.pop()
+        return whole(numbers)
+
+    monkeypatch.setattr(records, "_read", sometimes)
+    with pytest.raises(RuntimeError, match="Too many open files"):
+        read(records, [3, 4])
+    assert read(records, [3, 4]) == [3, 4]

@@ -12,7 +12,7 @@ from sa_vae_tf.data.vocabulary import SPECIAL, Vocabulary
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.models import SyntheticGenerator
 from sa_vae_tf.training.build import build_model
-from sa_vae_tf.training.parts import images_at_once, mean_over_parts, number_of_parts, words_at_once
+from sa_vae_tf.training.parts import images_at_once, largest_part, mean_over_parts, number_of_parts, words_at_once
 from sa_vae_tf.training.replicas import Replicas
 from tests import corpora, images
 from tests.training.test_model import batch, make
@@ -26,6 +26,7 @@ def test_as_few_equal_parts_as_fit(batch, length, limit):
     number = int(number_of_parts(tf.zeros([batch, length]), limit))
     fitting = [n for n in range(1, batch + 1) if batch % n == 0 and batch // n * length <= limit]
     assert number == min(fitting, default=batch)
+    assert batch // number == largest_part(batch, length, limit)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 6])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sa_vae_tf.errors import TrainingDiverged, UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training import train as train_module
+from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
 from tests import runs
@@ -56,6 +57,25 @@ def test_a_stopped_run_ends_as_one_that_was_not(case, tmp_path, data_dir):
     assert contents(tmp_path / "stopped") == before  # There was nothing left to do.
     train(stopped, verbose=0)
     runs.assert_same_end(stopped.run_dir, config.run_dir)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "devices", "shown"),
+    [
+        (32, 1, ""),
+        (30, 1, ""),
+        (31, 1, " 1 are computed at a time where 15 "),
+        (34, 1, " 2 "),
+        (34, 2, " 1 "),
+        (8, 1, ""),
+    ],
+)
+def test_a_batch_size_with_few_divisors(batch_size, devices, shown, caplog):
+    config = Config(data="text", train_file="a", val_file="b", max_length=198, batch_size=batch_size)
+    train_module._warn_of_small_parts(config, 3000, devices)
+    train_module._warn_of_small_parts(config, 0, devices)
+    assert shown in caplog.text
+    assert bool(caplog.text) == bool(shown)
 
 
 def test_the_rate_rule_ends_training(tmp_path, data_dir):
