@@ -213,7 +213,7 @@ def test_the_newest_checkpoint_is_damaged(launcher, stopped, undisturbed):
     ended = train(launcher, stopped)
     assert ended.status == 0
     warning, information = ended.stderr.splitlines()[:2]
-    assert warning.startswith(f"train.py: WARNING: {latest}/ckpt-13 is damaged")
+    assert warning.startswith(f"train.py: WARNING: {latest}/ckpt-13 cannot be read (")
     assert information.endswith("at step 12")
     runs.assert_same_end(stopped.run_dir, undisturbed)
 
@@ -225,5 +225,5 @@ def test_all_checkpoints_are_damaged(launcher, stopped):
     ended = train(launcher, stopped)
     assert ended.status == 2
     warnings, last = ended.stderr.splitlines()[:-1], ended.stderr.splitlines()[-1]
-    assert last == f"train.py: error: {latest}: none of its 3 checkpoints can be read"
+    assert last == f"train.py: error: {latest}: none of its 3 checkpoints can be read; begin anew in another folder"
     assert [line.split()[2] for line in warnings] == [f"{latest}/ckpt-{step}" for step in (13, 12, 11)]

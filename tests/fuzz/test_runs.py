@@ -213,6 +213,6 @@ def test_the_script_ends_with_one_line(pattern, change, name, launcher, run_dir,
     assert ended.status == 2, ended.stderr
     assert "Traceback" not in ended.stderr
     *warnings, error = ended.stderr.splitlines(keepends=True)
-    assert all(": WARNING: " in line and "is damaged" in line for line in warnings)
+    assert all(": WARNING: " in line and "cannot be read (" in line for line in warnings)
     assert_refused_by(ended._replace(stderr=error), folder / name)
     assert contents(folder) == before
