@@ -47,7 +47,7 @@ def main():
     )
     path = run.write_results(OUTPUT.value, results)  # first, since whoever reads what is printed may have gone
     for name, value in results.items():
-        print(f"{name:30}{value:12.4f}" if isinstance(value, float) else f"{name:30}{value!s:>12}")
+        print(f"{name:30}{round(value, 4) + 0.0:12.4f}" if isinstance(value, float) else f"{name:30}{value!s:>12}")
     print(f"Results: {path}")
 
 

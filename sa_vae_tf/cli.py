@@ -9,6 +9,7 @@ import re
 import resource
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn
@@ -54,6 +55,10 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupted_at_start)
 
 environment.set_up()
+try:
+    tempfile.gettempdir()  # Which the libraries ask for.
+except OSError as error:
+    sys.exit(f"{program()}: error: {error.strerror}; free some space, or set TMPDIR to a folder that can be written")
 with _without_standard_error():
     import tensorflow as tf
 
@@ -98,17 +103,23 @@ def run(main: Callable[[], None]) -> None:
 
 @contextlib.contextmanager
 def _quiet_if_unread() -> Iterator[None]:
-    """Ends the program without a word where what it prints is read no further, as by `head`."""
+    """Ends the program without a word where what it prints is read no further, as by `head`, or finds no room."""
     try:
         try:
             yield
         finally:
             print(end="", flush=True)
-    except BrokenPipeError as error:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno not in DISK_FULL:
+            raise
         # What the stream still holds is flushed at the end, and then goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         # A program that was about to end otherwise does so.
-        sys.exit(getattr(error.__context__, "code", None) or UNREAD)
+        if code := getattr(error.__context__, "code", None):
+            sys.exit(code)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(UNREAD)
+        _fail(f"standard output: {error.strerror}", FAILED)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """How scripts end: exit status and one line on standard error, or a traceback where the fault is ours."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -50,6 +51,37 @@ def run(launcher, tmp_path):
 
 def test_done(run):
     assert run("--code=print('result')") == (0, "result\n", "")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "line"),
+    [
+        ("print('result')", 1, "standard output: No space left on device"),
+        ("print('result', flush=True)", 1, FULL),
+        ("[print('result'), exec('raise UserError(\"some\")')]", 2, "some"),
+    ],
+)
+def test_standard_output_on_a_full_disk(code, status, line, tmp_path):
+    script = tmp_path / "some_script.py"
+    script.write_text(f"from sa_vae_tf import cli\nfrom sa_vae_tf.errors import UserError\ncli.run(lambda: {code})\n")
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, script]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=buffered)
+    assert (ended.returncode, ended.stderr) == (status, f"some_script.py: error: {line}\n")
+
+
+def test_no_temporary_folder():
+    ended = subprocess.run(
+        [sys.executable, "bin/evaluate.py"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("evaluate.py: error: No usable temporary directory found in [")
+    assert ended.stderr.endswith("]; free some space, or set TMPDIR to a folder that can be written\n")
 
 
 def test_too_few_open_files(run):

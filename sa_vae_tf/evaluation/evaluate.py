@@ -73,8 +73,8 @@ def evaluate(
     task = TASKS[config.data]
     if test_file:
         config = dataclasses.replace(config, test_file=test_file)
-    split = split or evaluated_split(config)
     with of_run(run):
+        split = split or evaluated_split(config)
         corpus = task.data(config, (split,), vocabulary_file)
     check_sources(run, corpus.sources)
     data = corpus.splits[split].take(max_examples)

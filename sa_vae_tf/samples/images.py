@@ -101,6 +101,8 @@ def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     with named(request, "input"):
         images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
     own = images.get("test", images["train"])
+    if (request.num_samples or 0) > own.shape[0]:
+        raise UserError(f"--num_samples={request.num_samples}: --input={request.input} has {own.shape[0]} images")
     return ImageSplit(own, np.arange(own.shape[0]), request.seed, SPLITS.index("test"))
 
 

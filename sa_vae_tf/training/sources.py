@@ -20,15 +20,37 @@ if TYPE_CHECKING:
     from sa_vae_tf.training.config import Config
     from sa_vae_tf.training.run_folder import RunFolder
 
+# What --test_file named is written down as. It may be any file, and in each evaluation another.
+TEST_FILE = "test_file"
 # Settings that name a file, and what it is written down as.
-FILES = {"train_file": "train", "val_file": "validation", "data_file": "train", "vocab_file": "vocabulary"}
+FILES = {
+    "train_file": "train",
+    "val_file": "validation",
+    "data_file": "train",
+    "vocab_file": "vocabulary",
+    "test_file": TEST_FILE,
+}
 
 
-def keep_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
-    """Checks what a run's data was read from, as `check_sources`, and writes it down."""
+def keep_sources(run: RunFolder, sources: Mapping[str, str], test_file: str = "") -> dict[str, Any]:
+    """Checks what a run's data was read from, as `check_sources`, and writes it down.
+
+    Args:
+      run, sources: as of `check_sources`.
+      test_file: of --test_file, which is written down too.
+
+    Returns:
+      What was written down of `sources`.
+    """
     now = check_sources(run, sources)
-    if sources and now != _before(run):
-        write_atomically(_file(run), json.dumps(now, indent=2) + "\n")
+    kept = dict(now)
+    if test_file:
+        try:
+            kept[TEST_FILE] = _state(test_file, _before(run).get(TEST_FILE, {}))
+        except UserError as error:
+            raise UserError(f"--test_file={error}") from None
+    if kept and kept != _before(run):
+        write_atomically(_file(run), json.dumps(kept, indent=2) + "\n")
     return now
 
 
@@ -60,7 +82,7 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
 
 def check_kept_sources(run: RunFolder) -> None:
     """Checks, as `check_sources`, what is still where it was when that was written down."""
-    paths = {split: state.get("path") for split, state in _before(run).items()}
+    paths = {split: state.get("path") for split, state in _before(run).items() if split != TEST_FILE}
     check_sources(run, {split: path for split, path in paths.items() if isinstance(path, str) and os.path.exists(path)})
 
 
@@ -81,22 +103,26 @@ def moved(run: RunFolder, there: Config, here: Config) -> Config:
         old, new = getattr(there, name), getattr(here, name)
         if old and new and old != new and source in before:
             try:
-                state = _state(new, {})
+                state = _state(new, before[source])
             except UserError as error:
                 raise UserError(f"--{name}={error}") from None
-            if state["sha256"] == before[source]["sha256"]:
+            # What lies at the old place, in other words, and has changed is told of where it is read.
+            if state["sha256"] == before[source]["sha256"] or state["path"] == before[source].get("path"):
                 places[name] = new
     return dataclasses.replace(there, **places)
 
 
 def from_anywhere(run: RunFolder, config: Config) -> Config:
-    """Returns the settings of a run, whose files may be given from the folder in which it was trained, for this one."""
+    """Returns the settings of a run with its files at the places where it read them, if they are still there.
+
+    The names that it was given may be of the folder in which it was trained, which need not be this one.
+    """
     before = _before(run)
     places: dict[str, Any] = {}
     for name, source in FILES.items():
         kept = before.get(source, {}).get("path")
         given = getattr(config, name)
-        if given and isinstance(kept, str) and not os.path.exists(given) and os.path.exists(kept):
+        if given and isinstance(kept, str) and not os.path.isabs(given) and os.path.exists(kept):
             places[name] = kept
     return dataclasses.replace(config, **places)
 
@@ -107,8 +133,9 @@ def of_run(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        names = tuple(f"--{name}=" for name in FILES)
-        if os.strerror(errno.ENOENT) in str(error) and str(error).startswith(names):
+        config = run.read_config()
+        own = tuple(f"--{name}={getattr(config, name)}: " for name in FILES)
+        if os.strerror(errno.ENOENT) in str(error) and str(error).startswith(own):
             raise UserError(f"{error}; if it was moved, write its new place into {run.flags_file}") from None
         raise
 

@@ -92,7 +92,7 @@ def _train(
 ) -> None:
     task, writes = TASKS[config.data], not (share and share.number)
     data = task.data(config, ("train", "validation"), None)
-    sources = keep_sources(run, data.sources)
+    sources = keep_sources(run, data.sources, config.test_file)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)

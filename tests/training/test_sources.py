@@ -1,5 +1,6 @@
 """Files that change after a run began."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -122,7 +123,7 @@ def settings(folder) -> Config:
     return Config(data="text", **files)
 
 
-def test_files_that_were_moved_are_those_that_hold_the_same(run, tmp_path):
+def test_files_that_were_moved_are_those_that_hold_the_same(run, tmp_path, monkeypatch):
     there, here = settings(tmp_path / "old"), settings(tmp_path / "new")
     assert moved(run, there, here) == there  # Nothing is known of what they held.
     keep_sources(run, {"train": there.train_file, "validation": there.val_file, "vocabulary": there.vocab_file})
@@ -130,6 +131,10 @@ def test_files_that_were_moved_are_those_that_hold_the_same(run, tmp_path):
     (tmp_path / "new" / "val_file").write_text("other")
     found = moved(run, there, here)
     assert (found.train_file, found.val_file, found.vocab_file) == (here.train_file, there.val_file, here.vocab_file)
+    # The same place in other words, whatever it holds now.
+    monkeypatch.chdir(tmp_path / "old")
+    (tmp_path / "old" / "val_file").write_text("other")
+    assert moved(run, there, dataclasses.replace(there, val_file="val_file")).val_file == "val_file"
     (tmp_path / "new" / "train_file").unlink()
     with pytest.raises(UserError, match=f"^--train_file={tmp_path}/new/train_file: cannot be read"):
         moved(run, there, here)
@@ -137,18 +142,36 @@ def test_files_that_were_moved_are_those_that_hold_the_same(run, tmp_path):
 
 def test_files_are_found_from_any_folder(run, tmp_path, monkeypatch):
     whole = settings(tmp_path / "data")
-    names = {name: Path(getattr(whole, name)).name for name in ("train_file", "val_file", "vocab_file")}
+    names = {name: name for name in ("train_file", "val_file", "vocab_file", "test_file")}
+    (tmp_path / "data" / "test_file").write_text("test")
     monkeypatch.chdir(tmp_path / "data")
     given = Config(data="text", **names)
     assert from_anywhere(run, given) == given
-    keep_sources(run, {"train": given.train_file, "validation": given.val_file})
-    assert from_anywhere(run, given) == given
-    monkeypatch.chdir(tmp_path)
+    keep_sources(run, {"train": given.train_file, "validation": given.val_file}, given.test_file)
+    # Another folder has others of these names.
+    settings(tmp_path / "other")
+    monkeypatch.chdir(tmp_path / "other")
     found = from_anywhere(run, given)
     assert (found.train_file, found.val_file, found.vocab_file) == (whole.train_file, whole.val_file, given.vocab_file)
+    assert found.test_file == str(tmp_path / "data" / "test_file")
+    # Where all has been moved, to another machine perhaps, the names are those of this folder.
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    assert from_anywhere(run, given) == given
+
+
+def test_the_test_file_may_be_another(run, tmp_path):
+    whole = settings(tmp_path / "data")
+    sources = {"train": whole.train_file}
+    assert keep_sources(run, sources, whole.val_file) == check_sources(run, sources)
+    keep_sources(run, sources, whole.vocab_file)
+    Path(whole.vocab_file).write_text("other")
+    check_kept_sources(run)
+    with pytest.raises(UserError, match=f"^--test_file={tmp_path}/none: cannot be read"):
+        keep_sources(run, sources, f"{tmp_path}/none")
 
 
 def test_what_is_to_be_done_where_a_file_is_missing(run):
+    run.flags_file.write_text("--data=text\n--train_file=b.txt\n--val_file=a.txt\n")
     with pytest.raises(UserError) as error, of_run(run):
         raise UserError("--val_file=a.txt: cannot be read (No such file or directory)")
     assert str(error.value).endswith(f"; if it was moved, write its new place into {run.flags_file}")
