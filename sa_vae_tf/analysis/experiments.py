@@ -182,5 +182,5 @@ def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> d
 
 def spread(values: Sequence[float]) -> str:
     """Returns mean and standard deviation over seeds, or of one seed its value."""
-    mean = f"{round(np.mean(values), 2) + 0.0:.2f}"  # No "-0.00".
+    mean = f"{round(float(np.mean(values)), 2) + 0.0:.2f}"  # No "-0.00".
     return f"{mean} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else mean
