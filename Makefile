@@ -48,5 +48,5 @@ install-hashed:
 
 # Prepared data stays where TensorFlow Datasets keeps it, or where --data_dir said.
 clean:
-	rm -rf $(VENV) $(RUN)
+	rm -rf $(VENV) runs
 	@echo "Prepared data stays in $${TFDS_DATA_DIR:-~/tensorflow_datasets}, or in the --data_dir that was given."

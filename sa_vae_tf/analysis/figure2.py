@@ -18,7 +18,7 @@ from sa_vae_tf.inference import METHODS, Posterior
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import of_run
+from sa_vae_tf.training.sources import explaining_moved_files
 from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 METHODS_SHOWN = ("VAE", "SVI", "VAE+SVI", "SA-VAE")
@@ -81,7 +81,7 @@ def bound_by_steps(run: RunFolder, steps: int, svi_init: str, split: str = "test
     """
     config, model, _, vocabulary_file = load_best(run)
     task = TASKS[config.data]
-    with of_run(run):
+    with explaining_moved_files(run):
         data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
 
     @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)

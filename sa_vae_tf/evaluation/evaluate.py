@@ -17,7 +17,7 @@ from sa_vae_tf.progress import Progress, unseen
 from sa_vae_tf.training.checks import check_start
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources, of_run
+from sa_vae_tf.training.sources import check_sources, explaining_moved_files
 from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 # Draws under which both posteriors of the amortization gap are compared.
@@ -73,7 +73,7 @@ def evaluate(
     task = TASKS[config.data]
     if test_file:
         config = dataclasses.replace(config, test_file=test_file)
-    with of_run(run):
+    with explaining_moved_files(run):
         split = split or evaluated_split(config)
         corpus = task.data(config, (split,), vocabulary_file)
     check_sources(run, corpus.sources)

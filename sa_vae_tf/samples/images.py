@@ -21,7 +21,7 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources, of_run
+from sa_vae_tf.training.sources import check_sources, explaining_moved_files
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.tasks.task import named
 
@@ -66,10 +66,13 @@ def draw_grid(run: RunFolder, request: Request, progress: Progress) -> np.ndarra
         index = np.arange(count)
         z = model.draw_from_prior(index, tf.constant([request.seed, 1]))
         return image_grid(draw(z, index), math.ceil(math.sqrt(count)))
-    examples = _examples(run, config, request).take(count)
+    examples = _examples(run, config, request)
+    where = f"--input={request.input}" if request.input else "--input: the run's validation images"
     if request.mode == "interpolate" and examples.count < 2:
-        where = f"--input={request.input}" if request.input else "--input: the run's validation images"
         raise UserError(f"{where}: one image; expected at least 2 for --mode=interpolate")
+    if (request.num_samples or 0) > examples.count:
+        raise UserError(f"{where}: {examples.count} images; expected at least --num_samples={request.num_samples}")
+    examples = examples.take(count)
     images, means = _posteriors(model, examples, request)
     if request.mode == "reconstruct":
         return image_grid(side_by_side(images, draw(means, np.arange(len(images)))), columns=4)
@@ -92,7 +95,7 @@ def _check(config: Config, request: Request) -> None:
 
 def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     if not request.input:
-        with of_run(run):
+        with explaining_moved_files(run):
             data = TASKS["image"].data(config, ("validation",), None)
         check_sources(run, data.sources)
         validation = data.splits["validation"]
@@ -101,8 +104,6 @@ def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     with named(request, "input"):
         images = file_images(request.input, config.image_height, config.image_width, config.data_dir or None)
     own = images.get("test", images["train"])
-    if (request.num_samples or 0) > own.shape[0]:
-        raise UserError(f"--num_samples={request.num_samples}: --input={request.input} has {own.shape[0]} images")
     return ImageSplit(own, np.arange(own.shape[0]), request.seed, SPLITS.index("test"))
 
 

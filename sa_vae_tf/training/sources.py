@@ -128,7 +128,7 @@ def from_anywhere(run: RunFolder, config: Config) -> Config:
 
 
 @contextlib.contextmanager
-def of_run(run: RunFolder) -> Iterator[None]:
+def explaining_moved_files(run: RunFolder) -> Iterator[None]:
     """Adds, to an error that a file of a run is not there, what is to be done."""
     try:
         yield

@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import re
+import shutil
 import signal
 
 import numpy as np
@@ -178,6 +179,16 @@ def test_what_is_wrong_is_one_line(changes, message, launcher, data_file, data_d
     assert message.replace("{tmp}", str(tmp_path)) in ended.stderr.splitlines()[-1]
 
 
+def test_evaluation_says_what_to_do_where_the_file_was_moved(data_file, data_dir, tmp_path):
+    file = tmp_path / "images.npz"
+    shutil.copy(data_file, file)
+    run = train(images.tiny(tmp_path / "run", data_dir, str(file), num_epochs=0), verbose=0)
+    file.unlink()
+    place = f"; if it was moved, write its new place into {run.flags_file}"
+    with pytest.raises(UserError, match=f"^--data_file={file}: cannot be read .No such file or directory.{place}$"):
+        evaluate(run)
+
+
 def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
     run = train(images.tiny(tmp_path / "run", data_dir, data_file, num_epochs=1, max_steps=1), verbose=0)
     grid = tmp_path / "grid.png"
@@ -198,5 +209,9 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
     ended = launcher.run(*command, "--mode=reconstruct", f"--input={tmp_path}")
     assert_one_line(ended, 2, f"--output={grid}: is there, and of --input={tmp_path}; expected another file")
     grid.unlink()
+    ended = launcher.run(*command, "--mode=reconstruct", "--num_samples=1000")
+    assert ended.status == 2
+    assert ended.stderr.startswith("sample.py: error: --input: the run's validation images: ")
+    assert ended.stderr.endswith(" images; expected at least --num_samples=1000\n")
     ended = launcher.run(*command, "--temperature=2")
     assert_one_line(ended, 2, "--temperature=2.0: has a meaning for runs of --data=text alone, not --data=image")

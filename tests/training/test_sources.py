@@ -14,10 +14,10 @@ from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import (
     check_kept_sources,
     check_sources,
+    explaining_moved_files,
     from_anywhere,
     keep_sources,
     moved,
-    of_run,
 )
 
 
@@ -172,10 +172,10 @@ def test_the_test_file_may_be_another(run, tmp_path):
 
 def test_what_is_to_be_done_where_a_file_is_missing(run):
     run.flags_file.write_text("--data=text\n--train_file=b.txt\n--val_file=a.txt\n")
-    with pytest.raises(UserError) as error, of_run(run):
+    with pytest.raises(UserError) as error, explaining_moved_files(run):
         raise UserError("--val_file=a.txt: cannot be read (No such file or directory)")
     assert str(error.value).endswith(f"; if it was moved, write its new place into {run.flags_file}")
     for message in ("--val_file=a.txt: is empty", "--test_file=a: cannot be read (No such file or directory)"):
-        with pytest.raises(UserError) as error, of_run(run):
+        with pytest.raises(UserError) as error, explaining_moved_files(run):
             raise UserError(message)
         assert str(error.value) == message
