@@ -158,13 +158,13 @@ def test_threads_get_the_answers_of_one(model, pixels):
 
 
 def test_images_are_those_of_sampling(model, run, pixels):
-    explaining_moved_files, index = load_best(run).model, places(10)
-    mean = explaining_moved_files.infer({"x": pixels, "index": index}, seed=4).refined.mean
+    of_run, index = load_best(run).model, places(10)
+    mean = of_run.infer({"x": pixels, "index": index}, seed=4).refined.mean
     for drawn, z in (
         (model.reconstruct(pixels, seed=4, index=index), mean),
         (model.generate(num_samples=10, seed=4), draw_from_prior(index, 3, tf.constant([4, 1]))),
     ):
-        expected = sample_images(explaining_moved_files.decoder, z, index, tf.constant([4, 2]))
+        expected = sample_images(of_run.decoder, z, index, tf.constant([4, 2]))
         np.testing.assert_array_equal(drawn["images"], expected.images)
         np.testing.assert_allclose(drawn["log_probability"], expected.log_probability, rtol=CLOSE)
     np.testing.assert_array_equal(model.generate(num_samples=2, seed=4)["images"], drawn["images"][:2])
