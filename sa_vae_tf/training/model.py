@@ -204,9 +204,9 @@ class LatentVariableModel(keras.Model):
         steps = self.steps if steps is None else steps
         # One draw more than steps: its noise is the random start.
         drawn, final_draw = draw_per_example(Posterior(zeros, zeros), batch["index"], steps + 1, tf.stack([seed, 0]))
-        start = svi_init or self.start
-        if start is None:
+        if self.start is None:
             return Inferred(None, None, None, None, context, bound, final_draw)
+        start = svi_init or self.start
         initial = self.initial_posterior(batch["x"], start, drawn.noise[0], training=False)
         step_draws = tf.nest.map_structure(lambda t: t[1:], drawn)
         refined = refine(bound, initial, context, step_draws, self.evaluation_settings)
