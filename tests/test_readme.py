@@ -10,19 +10,21 @@ import pytest
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.fixture
-def my_vae():
-    code = re.search(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+@pytest.fixture(scope="module")
+def names():
+    """What is defined after the training step and the check of its derivative."""
+    step, check = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)[:2]
     names: dict = {}
-    exec(code[1], names)
-    return names["MyVAE"]
+    exec(step, names)
+    exec(check, names)
+    return names
 
 
-def test_the_training_step_of_the_readme_learns(my_vae):
+def test_the_training_step_of_the_readme_learns(names):
     keras.utils.set_random_seed(1)
     encoder = keras.Sequential([keras.Input((12,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(4)])
     decoder = keras.Sequential([keras.Input((2,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(12)])
-    model = my_vae(encoder, decoder)
+    model = names["MyVAE"](encoder, decoder)
     model.compile(optimizer=keras.optimizers.Adam(0.01))
     # Each example is one of two patterns, which a latent variable can tell apart.
     x = np.repeat(np.random.default_rng(1).integers(0, 2, [200, 1]), 12, 1).astype("float32")
