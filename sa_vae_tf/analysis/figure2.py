@@ -16,9 +16,8 @@ from sa_vae_tf.analysis.rows import row_config
 from sa_vae_tf.analysis.text_rows import rows
 from sa_vae_tf.inference import METHODS, Posterior
 from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.load import load_best
+from sa_vae_tf.training.load import load_best, read_split
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import explaining_moved_files
 from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 METHODS_SHOWN = ("VAE", "SVI", "VAE+SVI", "SA-VAE")
@@ -81,8 +80,8 @@ def bound_by_steps(run: RunFolder, steps: int, svi_init: str, split: str = "test
     """
     config, model, _, vocabulary_file = load_best(run)
     task = TASKS[config.data]
-    with explaining_moved_files(run):
-        data = task.data(config, (split,), vocabulary_file).splits[split].take(max_examples)
+    _, data = read_split(run, config, vocabulary_file, split)
+    data = data.take(max_examples)
 
     @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)
     def bounds_of(batch: dict[str, Any]) -> tuple[tf.Tensor, tf.Tensor]:

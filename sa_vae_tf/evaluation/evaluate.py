@@ -15,10 +15,9 @@ from sa_vae_tf.inference import METHODS
 from sa_vae_tf.inference.draws import draw_per_example
 from sa_vae_tf.progress import Progress, unseen
 from sa_vae_tf.training.checks import check_start
-from sa_vae_tf.training.load import load_best
+from sa_vae_tf.training.load import load_best, read_split
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources, explaining_moved_files
-from sa_vae_tf.training.tasks import TASKS, evaluated_split
+from sa_vae_tf.training.tasks import TASKS
 
 # Draws under which both posteriors of the amortization gap are compared.
 GAP_DRAWS = 10
@@ -73,11 +72,8 @@ def evaluate(
     task = TASKS[config.data]
     if test_file:
         config = dataclasses.replace(config, test_file=test_file)
-    with explaining_moved_files(run):
-        split = split or evaluated_split(config)
-        corpus = task.data(config, (split,), vocabulary_file)
-    check_sources(run, corpus.sources)
-    data = corpus.splits[split].take(max_examples)
+    split, data = read_split(run, config, vocabulary_file, split)
+    data = data.take(max_examples)
     key = tf.constant([seed, 1])
 
     @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)

@@ -18,11 +18,9 @@ from sa_vae_tf.models.pixelcnn_sampling import sample_images
 from sa_vae_tf.progress import Progress
 from sa_vae_tf.samples.request import OF_TEXT, Request, check_latent
 from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.load import load_best
+from sa_vae_tf.training.load import load_best, read_split
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import check_sources, explaining_moved_files
-from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.tasks.task import named
 
 # Images drawn or taken where the request does not say, by mode, and drawn at once.
@@ -95,10 +93,7 @@ def _check(config: Config, request: Request) -> None:
 
 def _examples(run: RunFolder, config: Config, request: Request) -> ImageSplit:
     if not request.input:
-        with explaining_moved_files(run):
-            data = TASKS["image"].data(config, ("validation",), None)
-        check_sources(run, data.sources)
-        validation = data.splits["validation"]
+        _, validation = read_split(run, config, None, "validation")
         assert isinstance(validation, ImageSplit)
         return validation
     with named(request, "input"):

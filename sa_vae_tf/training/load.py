@@ -1,4 +1,4 @@
-"""A trained model from its run folder."""
+"""A trained model from its run folder, and the data that it was trained on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sa_vae_tf.data.images import ImageSplit
+from sa_vae_tf.data.pipeline import Split
+from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.text import VOCABULARY_FILE
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
@@ -16,7 +19,8 @@ from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import from_anywhere
+from sa_vae_tf.training.sources import check_sources, explaining_moved_files, from_anywhere
+from sa_vae_tf.training.tasks import TASKS, evaluated_split
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +67,26 @@ def _restored(run: RunFolder, config: Config) -> Loaded:
     steps = {line["step"]: line["svi_steps"] for line in run.read_metrics() if "svi_steps" in line}
     model.steps = steps.get(int(model.step), config.steps_at(0))
     return Loaded(config, model, vocabulary, vocabulary_file)
+
+
+def read_split(
+    run: RunFolder, config: Config, vocabulary_file: Path | None, split: str = ""
+) -> tuple[str, Split | SequenceSplit | ImageSplit]:
+    """Returns a split of a run's data, and its name, from files that hold what they held when the run began.
+
+    Args:
+      run: its folder.
+      config, vocabulary_file: as `load_best` returned them; another `test_file` may be in the settings.
+      split: train, validation or test; empty for test where there is one, else validation.
+
+    Raises:
+      UserError: if one of the files cannot be read or has changed.
+    """
+    with explaining_moved_files(run):
+        split = split or evaluated_split(config)
+        data = TASKS[config.data].data(config, (split,), vocabulary_file)
+    check_sources(run, data.sources)
+    return split, data.splits[split]
 
 
 def start_encoder(model: LatentVariableModel, config: Config, vocabulary: Vocabulary | None) -> None:
