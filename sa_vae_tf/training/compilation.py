@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 
 # Of the decoder's LSTM: with more, TensorFlow's own products are as quick as XLA's or quicker, and a run starts sooner.
 UNITS = 256
+
+CPU = Path("/proc/cpuinfo")
+# What processors call their products of bfloat16: of Intel and AMD, and of Arm.
+BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}
 
 
 def kernels(config: Config) -> str:
@@ -29,6 +34,11 @@ def compiles(config: Config) -> bool:
     """Whether XLA compiles a step as a whole; its programs for a GPU do not know of TensorFlow's determinism."""
     whole = on_gpu() or kernels(config) in ("fused", "plain")
     return config.jit_compile and not config.deterministic and whole
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the device has products of bfloat16, or does not say; without, --kernels=bfloat16 is slow."""
+    return on_gpu() or not CPU.exists() or not BFLOAT16.isdisjoint(CPU.read_text(encoding="utf-8").split())
 
 
 def on_gpu() -> bool:

@@ -27,7 +27,7 @@ from sa_vae_tf.training.callbacks import (
     TensorBoard,
 )
 from sa_vae_tf.training.checkpoints import Checkpoints
-from sa_vae_tf.training.compilation import kernels, on_gpu
+from sa_vae_tf.training.compilation import kernels, multiplies_bfloat16, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
 from sa_vae_tf.training.parts import largest_part
@@ -203,6 +203,10 @@ def _kernels(run: RunFolder, config: Config) -> str:
 
     So a run goes on, and is evaluated, with the same kernels on whatever device.
     """
+    if config.kernels == "bfloat16" and not multiplies_bfloat16():
+        logger.warning(
+            "--kernels=bfloat16: this processor has no products of that type; expected auto, which is quicker"
+        )
     if config.kernels != "auto" or run.differing(config):  # What differs is told when the folder is opened.
         return config.kernels
     if run.is_resumable():

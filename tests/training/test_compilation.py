@@ -3,7 +3,8 @@
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.training.compilation import compiles, kernels
+from sa_vae_tf.training import compilation
+from sa_vae_tf.training.compilation import compiles, kernels, multiplies_bfloat16
 from sa_vae_tf.training.config import Config
 
 TEXT = {"data": "text", "train_file": "a", "val_file": "b"}
@@ -50,3 +51,21 @@ def test_xla_is_off_where_determinism_is_asked_for(gpus):
     assert not compiles(Config(deterministic=True))
     gpus.append("GPU:0")
     assert not compiles(Config(deterministic=True))
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        ("flags\t\t: fpu avx2 fma\n", False),
+        ("flags\t\t: fpu avx512_bf16 fma\n", True),
+        ("Features\t: fp asimd bf16\n", True),
+        (None, True),
+    ],
+)
+def test_processors_with_products_of_bfloat16(says, expected, gpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(compilation, "CPU", tmp_path / "cpuinfo")
+    if says:
+        (tmp_path / "cpuinfo").write_text(says)
+    assert multiplies_bfloat16() is expected
+    gpus.append("GPU:0")
+    assert multiplies_bfloat16()

@@ -13,6 +13,7 @@ from sa_vae_tf.errors import TrainingDiverged, UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training import train as train_module
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
 from tests import runs
@@ -76,6 +77,14 @@ def test_a_batch_size_with_few_divisors(batch_size, devices, shown, caplog):
     train_module._warn_of_small_parts(config, 0, devices)
     assert shown in caplog.text
     assert bool(caplog.text) == bool(shown)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_processor_without_products_of_bfloat16(there, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(train_module, "multiplies_bfloat16", lambda: there)
+    config = Config(data="text", train_file="a", val_file="b", kernels="bfloat16")
+    assert train_module._kernels(RunFolder(tmp_path / "run"), config) == "bfloat16"
+    assert ("--kernels=bfloat16: this processor has no products of that type" in caplog.text) is not there
 
 
 def test_the_rate_rule_ends_training(tmp_path, data_dir):
