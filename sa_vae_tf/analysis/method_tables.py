@@ -168,6 +168,8 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
     kind, split, samples = TABLES[table["table"]], table["split"], table["iw_samples"]
     columns = [column for column in COLUMNS if kind.perplexity or column.paper != "perplexity"]
     beside = table["corpus"] == kind.corpus
+    of = table["evaluated"]
+    elsewhere = "" if of == table["corpus"] else f" They are of the corpus as published, not of {of}."
     seeds = f"mean and standard deviation over {table['seeds']} seeds" if table["seeds"] > 1 else "of one seed"
 
     def cells(name: str, results: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -180,10 +182,10 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
 
     titles = [""] + [title for c in columns for title in ([c.title, "paper"] if beside and c.paper else [c.title])]
     lines = [
-        f"The {split} split, {table['evaluated']}: averages over examples in nats, {seeds}.",
+        f"The {split} split, {of}: averages over examples in nats, {seeds}.",
         f"Made by `{command}`.",
         "",
-        *([f"- Paper: its figures for {kind.source}."] if beside else []),
+        *([f"- Paper: its figures for {kind.source}.{elsewhere}"] if beside else []),
         "- Bound: reconstruction plus KL, an upper bound on the NLL; without latent variable the NLL itself.",
         f"- Collapsed: a KL below {COLLAPSED_KL} nats; the posterior carries nothing of the example.",
         f"- IW NLL: the importance-weighted estimate from {samples} samples.",

@@ -180,6 +180,7 @@ def test_text_and_files(tmp_path):
     assert "| 0.10 ± 0.01, collapsed in 1 of 2 |  |  |" in text
     assert "| 7.00 ± 1.41 | 7.19 |" in text
     assert "The validation split, val.txt: " in text
+    assert "Yang et al. (2017). They are of the corpus as published, not of val.txt.\n" in text
     assert "`the command`" in text
     assert "# SVI 3\npython svi\n# SA-VAE 20\npython sa\n" in text
     width = {line.count("|") for line in text.splitlines() if line.startswith("|")}
@@ -210,6 +211,7 @@ def test_text_of_images():
     assert "| VAE | 90.00 | 90.43 | 89.00 | 1.00 | 0.98 | 89.00 | 0.50 | 3.00 |" in text
     assert "| SVI 80 | 90.50 | 90.27 | 90.49 | 0.01, collapsed | 1.65 |" in text
     assert "erplexity" not in text
+    assert "as published" not in text
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
 
 
