@@ -46,7 +46,8 @@ def check_derivative(loss: Callable[[], tf.Tensor], variables: Sequence[Any], se
         value = run()
     dtype = value.dtype.name
     if value.shape.rank != 0 or dtype not in STEPS or not np.isfinite(value.numpy()):
-        raise ValueError(f"loss returned {value.numpy()}, {dtype}: expected a finite scalar, float32 or float64")
+        found = value.shape if value.shape.rank else value.numpy()
+        raise ValueError(f"loss returned {dtype} {found}: expected a finite scalar, float32 or float64")
     # TensorFlow has no zeros for Keras's variables that a loss does not depend on.
     gradients = [
         np.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient).numpy()

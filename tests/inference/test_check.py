@@ -53,6 +53,13 @@ def test_a_derivative_that_is_exact():
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
+def test_a_variable_that_is_a_number():
+    variable = tf.Variable(2.0, name="number")
+    assert check_derivative(lambda: variable**3, [variable]) < 1e-3
+    with pytest.raises(ValueError, match=r"^number:0 of shape \(\)"):
+        check_derivative(lambda: tf.stop_gradient(variable) * variable, [variable])
+
+
 def test_float32():
     model = Model(dtype="float32")
     assert check_derivative(model.loss, model.variables) < 0.1
