@@ -205,7 +205,7 @@ def _kernels(run: RunFolder, config: Config) -> str:
     """
     if config.kernels == "bfloat16" and not multiplies_bfloat16():
         logger.warning(
-            "--kernels=bfloat16: this processor has no products of that type; expected auto, which is quicker"
+            "--kernels=bfloat16: this processor has no products of that type; expected auto, whose steps are quicker"
         )
     if config.kernels != "auto" or run.differing(config):  # What differs is told when the folder is opened.
         return config.kernels

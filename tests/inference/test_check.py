@@ -124,6 +124,42 @@ def _wrong(x):
     return y, lambda cotangent: cotangent * tf.stop_gradient(1 - y * y)
 
 
+def test_arguments_that_are_refused():
+    variable = tf.Variable(1.0)
+    with pytest.raises(TypeError, match="^loss: expected a function without arguments, got EagerTensor"):
+        check_derivative(variable * 2, [variable])
+    with pytest.raises(TypeError, match="^variables: expected a list, got ResourceVariable"):
+        check_derivative(lambda: variable * 2, variable)
+
+
+def test_a_small_part_that_is_closed_over():
+    """A shift of the logits, of which little goes through the refinement: in float64 it is found."""
+    model = Model()
+    shift = tf.Variable(0.01 * np.random.default_rng(2).normal(size=[PIXELS]), name="shift")
+
+    def loss():
+        learned = tf.identity(shift)
+
+        def likelihood(z, x, seed):
+            logits = tf.tanh(z @ model.hidden) @ model.output + learned
+            return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels=x, logits=logits), -1)
+
+        initial = Posterior(*tf.split(model.x @ model.encoder, 2, -1))
+        step_draws, final_draw = draw(initial, steps=3)
+        bound = negative_elbo(likelihood)
+        refined = refine(bound, initial, model.x, step_draws, RefinementSettings(0.01, 0.01)).posterior
+        return tf.reduce_mean(bound(refined, model.x, final_draw))
+
+    with pytest.raises(ValueError, match=r"^shift:0 of shape \(9,\): its derivative"):
+        check_derivative(loss, [shift])
+
+
+def test_relu():
+    """Its kinks are met by few differences in float64."""
+    model = Model(lambda hidden, seed: tf.nn.relu(hidden))
+    assert check_derivative(model.loss, model.variables) < 1e-5
+
+
 def test_differences_that_are_too_rough():
     """A loss with jumps, as of rounded numbers."""
     variable = tf.Variable([1.0, 2.0], dtype=tf.float64, name="rough")
