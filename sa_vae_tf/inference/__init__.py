@@ -4,7 +4,7 @@ Imports TensorFlow alone and knows no data set and no architecture; usable on an
 """
 
 from sa_vae_tf.inference.bound import Bound, charged_kl, negative_elbo
-from sa_vae_tf.inference.check import check_derivative
+from sa_vae_tf.inference.derivative_check import check_derivative
 from sa_vae_tf.inference.draws import Draw, draw, draw_per_example, noise_per_example
 from sa_vae_tf.inference.methods import METHODS, LocalInference, Method, Objective
 from sa_vae_tf.inference.posterior import Posterior, keep_finite, prior_like
