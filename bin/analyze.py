@@ -41,6 +41,10 @@ def main():
         print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
     draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
+    for name, folder in by_name.items():
+        finite = [e for e in folder.read_metrics() if "epoch" in e and math.isfinite(e.get(BOUND, math.nan))]
+        least = min(finite, key=lambda e: e[BOUND])
+        print(f"{name}: validation bound {least[BOUND]:.2f} at best, in epoch {least['epoch']}")
     print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(output.parent))}")
 
 

@@ -22,6 +22,7 @@ from sa_vae_tf.benchmarks.suite import suite
 from sa_vae_tf.benchmarks.tables import Line, to_markdown
 from sa_vae_tf.errors import UserError, one_line
 from sa_vae_tf.files import writable_folder, write_atomically
+from sa_vae_tf.training.compilation import CPU
 
 # Of a line of another program, what its fields must be.
 PEER = {
@@ -30,6 +31,10 @@ PEER = {
     "K": (lambda value: type(value) is int and value >= 0, "a whole number of refinement steps"),
     "median_s": (lambda value: type(value) in (int, float) and 0 < value < math.inf, "a positive number of seconds"),
 }
+
+
+# What a processor's name does not tell and the seconds depend on, the widest products first.
+WIDEST = ["amx_bf16", "avx512_bf16", "avx512f", "avx2"]
 
 
 def write(folder: Path, command: str, peers: str = "") -> list[Path]:
@@ -110,16 +115,13 @@ def _measured(arguments: Iterable[str]) -> list[Line]:
 
 
 def _machine() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.partition(": ")[2] for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
+    info = CPU.read_text(encoding="utf-8") if CPU.exists() else ""
+    names = [line.partition(": ")[2] for line in info.splitlines() if line.startswith("model name")]
+    widest = next((f" ({name})" for name in WIDEST if name in info.split()), "")
     gpus = [
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
         for gpu in tf.config.list_physical_devices("GPU")
     ]
-    devices = ", ".join([f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}", *gpus])
+    cores = f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}{widest}"
     versions = f"Python {platform.python_version()}, TensorFlow {tf.__version__}"
-    return f"{devices}; {versions}; {datetime.date.today().isoformat()}"
+    return f"{', '.join([cores, *gpus])}; {versions}; {datetime.date.today().isoformat()}"

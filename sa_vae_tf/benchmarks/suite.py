@@ -43,6 +43,7 @@ def suite() -> list[list[str]]:
         *each("paper", "--svi_steps=20", nothing_kept),
         *each("paper", "--svi_steps=5", "--kept_mib=1536"),
         *each("paper", "--svi_steps=20", "--kept_mib=6144"),
+        *each("paper", "--svi_steps=20", "--kept_mib=4096", rounded),
         *each("paper images", "--svi_steps=5", "--kept_mib=2048", *device_a_core),
         *each("paper", "--svi_steps=20", "--kept_mib=7168", *device_a_core),
         # Compiled by XLA these take many minutes.

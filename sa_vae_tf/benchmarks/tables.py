@@ -94,15 +94,16 @@ def to_markdown(lines: list[Line], others: list[Line], command: str, machine: st
     if others:
         sections += [
             "## Other programs",
-            "On the same machine, with exact products too; their seconds over this program's, with fused or hybrid "
-            "kernels, the less.",
+            "On the same machine; their seconds over this program's with exact products, by fused or hybrid kernels, "
+            "the less.",
             _table([_key("program", "impl"), WHAT[0], WHAT[2], SECONDS,
                     Column("times as long", beside("fused", "hybrid")),
                     Column("as a device a core", beside("fused", "hybrid", spread=True)),
                     Column("as a device a core, more kept", beside("fused", "hybrid", more=True, spread=True)),
                     Column("as with more kept", beside("fused", "hybrid", more=True)),
                     Column("as bfloat16", beside("bfloat16")),
-                    Column("as bfloat16, a device a core", beside("bfloat16", spread=True))], others),
+                    Column("as bfloat16, a device a core", beside("bfloat16", spread=True)),
+                    Column("as bfloat16, more kept", beside("bfloat16", more=True))], others),
         ]  # fmt: skip
     if not tf.config.list_physical_devices("GPU"):
         sections += ["## Not measured", "Nothing was run on a GPU."]

@@ -84,7 +84,7 @@ def draw_grid(run: RunFolder, request: Request, progress: Progress) -> np.ndarra
 
 def _check(config: Config, request: Request) -> None:
     for name in OF_TEXT:
-        if (value := getattr(request, name)) not in (None, False):
+        if (value := getattr(request, name)) is not None and value is not False:  # 0 is given.
             raise UserError(f"--{name}={value}: has a meaning for runs of --data=text alone, not --data={config.data}")
     check_latent(config, request)
     if request.mode == "interpolate" and request.num_samples == 1:

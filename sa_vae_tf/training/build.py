@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import keras
 import tensorflow as tf
@@ -34,7 +35,7 @@ def set_up_tensorflow(config: Config) -> None:
         tf.config.set_visible_devices([], "GPU")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    tf.config.experimental.enable_tensor_float_32_execution(config.tensor_float_32)
+    tf.config.experimental.enable_tensor_float_32_execution(config.tensor_float_32 and not config.takes_differences)
     if config.data == "image" or not compiles(config):
         # Where TensorFlow runs the loops of a refinement it makes sums of a large PixelCNN fail:
         # github.com/tensorflow/tensorflow/issues/23780
@@ -88,7 +89,7 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
             cycle_steps=config.kl_cycle_epochs * steps_per_epoch,
         ),
         free_bits=config.free_bits,
-        skip_norm=config.skip_norm,
+        skip_norm=config.skip_norm or math.inf,
         entries_at_once=_entries_at_once(config, vocabulary),
         seed=config.seed,
     )

@@ -26,6 +26,7 @@ def check(config: Config) -> None:
     _check_ranges(config)
     _check_meanings(config)
     _check_shortened(config)
+    _check_differences(config)
     _check_strategy(config)
     _check_parts(config)
     of_data = {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}
@@ -109,6 +110,14 @@ def _check_shortened(config: Config) -> None:
             raise UserError(f"--bound_weights={config.bound_weights}: {other} knows only --bound_weights=final")
 
 
+def _check_differences(config: Config) -> None:
+    if config.takes_differences and config.kernels == "bfloat16":
+        raise UserError(
+            f"--kernels=bfloat16: --hvp={config.hvp} takes differences of gradients, which such rounding hides; "
+            "expected --hvp=exact, or other kernels"
+        )
+
+
 def _check_strategy(config: Config) -> None:
     if config.replicas and config.strategy != "mirrored":
         raise UserError(f"--replicas={config.replicas}: has a meaning for --strategy=mirrored alone")
@@ -156,7 +165,7 @@ def _check_image(config: Config) -> None:
     sizes = config.sizes("encoder_channels")
     if not sizes or min(sizes) < 1:
         raise UserError(f"--encoder_channels={config.encoder_channels}: expected positive numbers, as 64,64,64")
-    if size[0] < 2 ** len(sizes) or size[1] < 2 ** len(sizes):
+    if METHODS[config.method].encoder and min(size) < 2 ** len(sizes):
         raise UserError(
             f"--encoder_channels={config.encoder_channels}: {len(sizes)} blocks halve images of {size[0]} x {size[1]} "
             "to nothing; expected fewer numbers"

@@ -95,8 +95,8 @@ class Config:
         "do so already.",
     )
     tensor_float_32: bool = _option(
-        True, "Let a GPU round the factors of its products to eleven bits (TF32), as TensorFlow does by itself; off: "
-        "products in full float32.",
+        True, "Let a GPU round the factors of its products to eleven bits (TF32), as TensorFlow does by itself; off, "
+        "and for --method=sa_vae with another --hvp than exact: products in full float32.",
     )  # fmt: skip
 
     # Data.
@@ -224,7 +224,11 @@ class Config:
         -1, "Steps, counted back from the last, that are differentiated; the gradients of those before count as "
         "constants. 0: straight through; -1: all.", low=-1,
     )  # fmt: skip
-    hvp_clip_norm: float = _option(0.0, "Largest norm before and after each product; 0: no clip.", low=0)
+    hvp_clip_norm: float = _option(
+        0.0,
+        "Largest norm before and after each product; 0: no clip. --hvp=authors clips at --svi_clip_norm instead.",
+        low=0,
+    )
     hvp_step: float = _option(0.0, "Relative step of --hvp=finite_difference; 0: by the float type.", low=0)
     bound_weights: str = _option(
         "final",
@@ -250,7 +254,9 @@ class Config:
     lr_decay_always: bool = _option(False, "The rate decays every epoch from there on, whatever the bound does.")
     lr_decay_factor: float = _option(0.5, "Factor of that decay.", low=0)
     min_learning_rate: float = _option(0.0, "Training ends when the rate falls below this.", low=0)
-    skip_norm: float = _option(1e4, "A step whose gradient is larger than this, or not finite, is skipped.", low=0)
+    skip_norm: float = _option(
+        1e4, "A step whose gradient is larger than this, or not finite, is skipped; 0: what is not finite alone.", low=0
+    )
     max_skipped_steps: int = _option(20, "Skipped steps that are allowed; one more ends training with an error.", low=0)
 
     def __post_init__(self):
@@ -307,6 +313,11 @@ class Config:
                 f"--bound_weights={self.bound_weights}: expected final, ends, uniform or {steps + 1} weights"
             )
         return weights
+
+    @property
+    def takes_differences(self) -> bool:
+        """Whether the reverse pass takes differences of gradients, in which rounded products would be seen."""
+        return METHODS[self.method].differentiates and self.hvp != "exact"
 
     def refinement_settings(self) -> RefinementSettings:
         return RefinementSettings(

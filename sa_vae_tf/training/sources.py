@@ -157,6 +157,8 @@ def _before(run: RunFolder) -> dict[str, Any]:
 
 def _state(source: str, before: Mapping[str, Any]) -> dict[str, Any]:
     files = fingerprint(source)
+    if not files:
+        raise UserError(f"{source}: is a folder without .png files; expected what the data is to be read from")
     state: dict[str, Any] = {"path": os.path.abspath(source), "bytes": sum(file.size for file in files)}
     state["modified_ns"] = max(file.modified_ns for file in files)
     if all(before.get(name) == value for name, value in state.items()):

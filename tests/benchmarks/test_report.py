@@ -25,6 +25,7 @@ LINES = [
     {**STEP, "replicas": 2, "median_s": 0.125},
     {**STEP, "replicas": 2, "kept_mib": 2048, "median_s": 0.1},
     {**STEP, "kernels": "bfloat16", "jit_compile": False, "replicas": 2, "median_s": 0.2},
+    {**STEP, "kernels": "bfloat16", "jit_compile": False, "kept_mib": 2048, "median_s": 0.05},
     {"config": "small", "measure": "rounding", "svi_steps": 5, "kernels": "bfloat16", "gradient_distance": 0.01,
      "loss_distance": 1e-4},
     {"config": "medium", "measure": "evaluation", "median_s": 1.5, "examples_per_second": 10.0, "peak_gib": 0.7,
@@ -52,7 +53,7 @@ def test_tables_and_plot(tmp_path, monkeypatch, peers):
         "| small | 5 | reverse | 0.3 | 0.2 | 0.05 |",
         "| medium | evaluation | 100 | 1.5 | 10.0 | 0.70 |",
         "| small | 5 | bfloat16 | 0.01 | 0.0001 |",
-        "| jax | small | 5 | 1 | 2.00 | 8.00 | 10.00 | 4.00 | 2.50 | 5.00 |",
+        "| jax | small | 5 | 1 | 2.00 | 8.00 | 10.00 | 4.00 | 2.50 | 5.00 | 20.00 |",
     ):
         assert row in text.splitlines()
     assert "`a command`" in text

@@ -122,7 +122,10 @@ def test_figures(launcher, run_dir, tmp_path):
     with open(f"{run_dir}/curves.json", encoding="utf-8") as file:
         curves = json.load(file)
     assert set(curves) == {"sa_vae", "copy"}  # By folder, where the method is the same.
-    assert curves["copy"]["val_nll_bound"] == [line["val_nll_bound"] for line in runs.figures(run_dir)]
+    lines = runs.figures(run_dir)
+    assert curves["copy"]["val_nll_bound"] == [line["val_nll_bound"] for line in lines]
+    best = min(lines, key=lambda line: line["val_nll_bound"])
+    assert f"copy: validation bound {best['val_nll_bound']:.2f} at best, in epoch {best['epoch']}\n" in ended.stdout
     # A run of the same name and method, on other examples.
     shutil.copytree(run_dir, tmp_path / "other" / "sa_vae")
     flags = tmp_path / "other" / "sa_vae" / "flags.txt"

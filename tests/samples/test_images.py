@@ -119,6 +119,7 @@ def test_without_latent_variable(data_file, data_dir, tmp_path):
             {"temperature": 0.5},
             "--temperature=0.5: has a meaning for runs of --data=text alone, not --data=im",
         ),
+        ("prior", {"temperature": 0.0}, "--temperature=0.0: has a meaning for runs of --data=text alone"),
         ("reconstruct", {"top_k": 5}, "--top_k=5: has a meaning for runs of --data=text alone"),
         ("prior", {"no_unk": True}, "--no_unk=True: has a meaning for runs of --data=text alone"),
         ("prior", {"beam": 3}, "--beam=3: has a meaning for runs of --data=text alone"),

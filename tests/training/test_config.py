@@ -189,6 +189,8 @@ def test_lists_of_sizes():
     config = Config(**IMAGE, encoder_channels="8,16", pixelcnn_kernels="9,3,1")
     assert config.sizes("encoder_channels") == (8, 16)
     assert config.sizes("pixelcnn_kernels") == (9, 3, 1)
+    # What is not made need not fit the images.
+    Config(**IMAGE, method="svi", image_height=4, image_width=4)
 
 
 @pytest.mark.parametrize(
@@ -256,6 +258,10 @@ def test_lists_of_sizes():
         ],
         ({**IMAGE, "images_at_once": 9, "hvp": "authors"}, "^--images_at_once=9: .* clip over whole batches; expected"),
         ({"images_at_once": 9}, "^--images_at_once=9: has a meaning for --data=image alone, not --data=synthetic$"),
+        *[
+            ({**TEXT, "kernels": "bfloat16", "hvp": hvp}, f"^--kernels=bfloat16: --hvp={hvp} takes differences of grad")
+            for hvp in ("finite_difference", "authors")
+        ],
         ({"bound_weights": "ends", "hvp": "authors"}, "^--bound_weights=ends: --hvp=authors knows only"),
         ({"bound_weights": "ends", "svi_patience": 2}, "^--bound_weights=ends: --svi_patience=2 knows only"),
         ({"kernels": "hybrid"}, "^--kernels=hybrid: --data=synthetic has one kind; expected auto or fused$"),

@@ -88,6 +88,10 @@ def test_a_folder(run, tmp_path):
     (folder / "c.png").write_bytes(b"c")
     with pytest.raises(UserError, match="2 bytes then, 3 now"):
         check_sources(run, {"train": str(folder)})
+    for name in "abc":
+        (folder / f"{name}.png").unlink()
+    with pytest.raises(UserError, match=f"^{folder}: is a folder without .png files; expected"):
+        check_kept_sources(run)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"train": 3}', b'{"train": {}}', b"\xff"])
@@ -168,6 +172,9 @@ def test_the_test_file_may_be_another(run, tmp_path):
     check_kept_sources(run)
     with pytest.raises(UserError, match=f"^--test_file={tmp_path}/none: cannot be read"):
         keep_sources(run, sources, f"{tmp_path}/none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=f"^--test_file={tmp_path}/empty: is a folder without .png files"):
+        keep_sources(run, sources, f"{tmp_path}/empty")
 
 
 def test_what_is_to_be_done_where_a_file_is_missing(run):
