@@ -1,6 +1,7 @@
 """BENCHMARKS.md from given lines."""
 
 import json
+import os
 import re
 
 import pytest
@@ -86,6 +87,13 @@ def test_an_interrupted_report_goes_on(tmp_path, monkeypatch):
     assert asked == [["a"], ["b"], ["b"]]
     assert json.loads(written[2].read_text())["lines"] == [*LINES, {**STEP, "svi_steps": 40}]
     assert not (tmp_path / "docs" / "benchmarks.jsonl").exists()
+
+
+def test_a_machine_is_named_with_what_its_seconds_depend_on(tmp_path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    info.write_text("model name\t: Some CPU\nflags\t\t: fpu avx2 avx512_bf16 avx512f\n" * 2)
+    monkeypatch.setattr(report, "CPU", info)
+    assert f"{os.cpu_count()} cores of Some CPU (avx512_bf16); Python" in report._machine()
 
 
 def test_every_measurement_is_one_the_script_knows():
