@@ -93,6 +93,7 @@ class OmniglotBurda(ImageFiles):
         "Get https://github.com/yburda/iwae/raw/master/datasets/OMNIGLOT/chardata.mat and put it into the folder "
         "omniglot_burda of the manual downloads."
     )
+    OWN_FILE = "Or give a file of your own by --data_file."
 
     @classmethod
     def locate(cls, folder: Path) -> Path:
@@ -102,7 +103,9 @@ class OmniglotBurda(ImageFiles):
           UserError: if it is missing; says what to put where.
         """
         if not (folder / cls.FILE).is_file():
-            raise UserError(f"{folder / cls.FILE}: there is no such file. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+            raise UserError(
+                f"{folder / cls.FILE}: there is no such file. {cls.MANUAL_DOWNLOAD_INSTRUCTIONS} {cls.OWN_FILE}"
+            )
         return folder / cls.FILE
 
     def _path(self, dl_manager):
@@ -114,12 +117,12 @@ class OmniglotBurda(ImageFiles):
             if len(of_split) != self.COUNTS[split]:
                 raise UserError(
                     f"{path}: has {len(of_split):,} {split} images, that of {self.name} has {self.COUNTS[split]:,}. "
-                    f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} Or give a file of your own by --data_file."
+                    f"{self.MANUAL_DOWNLOAD_INSTRUCTIONS} {self.OWN_FILE}"
                 )
         if git_blob(path) != self.GIT_BLOB:
             raise UserError(
-                f"{path}: is not the published file, by its checksum. {self.MANUAL_DOWNLOAD_INSTRUCTIONS} Or give a "
-                "file of your own by --data_file."
+                f"{path}: is not the published file, by its checksum. {self.MANUAL_DOWNLOAD_INSTRUCTIONS} "
+                f"{self.OWN_FILE}"
             )
         return images
 

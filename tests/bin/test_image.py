@@ -158,6 +158,7 @@ def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
     [
         ({"data_file": "{tmp}/none.npy"}, "{tmp}/none.npy: cannot be read (No such file or directory)"),
         ({"data_file": "{tmp}"}, "{tmp}: there are no .png files in this folder"),
+        ({"data_file": "{tmp}/pngs"}, "--data_file={tmp}/pngs/a.png: has 4 channels; expected one, a grey image"),
         ({"image_height": 28}, "images of 8 x 6 pixels; expected 28 x 6, which --image_height and --image_width"),
         (
             {"encoder_channels": "4,4,4"},
@@ -171,6 +172,8 @@ def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
     ],
 )
 def test_what_is_wrong_is_one_line(changes, message, launcher, data_file, data_dir, tmp_path):
+    (tmp_path / "pngs").mkdir()
+    (tmp_path / "pngs" / "a.png").write_bytes(tf.io.encode_png(np.zeros([8, 6, 4], np.uint8)).numpy())
     settings = runs.arguments(images.tiny(tmp_path / "run", data_dir, data_file))
     fill = [f"--{name}={value}".replace("{tmp}", str(tmp_path)) for name, value in changes.items()]
     ended = launcher.run("bin/train.py", *settings, *fill)

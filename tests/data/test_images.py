@@ -215,7 +215,8 @@ def test_a_missing_omniglot(tmp_path):
     with pytest.raises(UserError) as error:
         published_images("omniglot_burda", str(tmp_path), "")
     folder = tmp_path / "downloads" / "manual" / "omniglot_burda"
-    message = f"{folder}/chardata.mat: there is no such file. {OmniglotBurda.MANUAL_DOWNLOAD_INSTRUCTIONS}"
+    message = f"{folder}/chardata.mat: there is no such file. {OmniglotBurda.MANUAL_DOWNLOAD_INSTRUCTIONS} "
+    message += "Or give a file of your own by --data_file."
     assert str(error.value) == message
 
 

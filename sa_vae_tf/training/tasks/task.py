@@ -64,12 +64,13 @@ class Task(NamedTuple):
 
 @contextlib.contextmanager
 def named(settings: Any, *flags: str) -> Iterator[None]:
-    """Puts the flag before an error that begins with the file that the flag names."""
+    """Puts the flag before an error that begins with the file that the flag names, or one in the folder."""
     try:
         yield
     except UserError as error:
         for flag in flags:
-            if getattr(settings, flag) and str(error).startswith(f"{getattr(settings, flag)}: "):
+            given = getattr(settings, flag)
+            if given and str(error).startswith((f"{given}: ", f"{given.rstrip('/')}/")):
                 raise UserError(f"--{flag}={error}") from None
         raise
 
