@@ -4,6 +4,7 @@ import math
 import shlex
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from sa_vae_tf import cli
@@ -39,12 +40,12 @@ def main():
         print("No landscape: the runs have oracles or examples of their own, by --seed, --data_seed or --num_examples")
     else:
         print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
-    draw_learning_curves({name: folder.read_metrics() for name, folder in by_name.items()}, output / "curves.png")
+    epochs = {name: folder.read_metrics() for name, folder in by_name.items()}
+    curves = draw_learning_curves(epochs, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
-    for name, folder in by_name.items():
-        finite = [e for e in folder.read_metrics() if "epoch" in e and math.isfinite(e.get(BOUND, math.nan))]
-        least = min(finite, key=lambda e: e[BOUND])
-        print(f"{name}: validation bound {least[BOUND]:.2f} at best, in epoch {least['epoch']}")
+    for name, curve in curves.items():
+        best = np.nanargmin(curve[BOUND])
+        print(f"{name}: validation bound {curve[BOUND][best]:.2f} at best, in epoch {curve['epoch'][best]:.0f}")
     print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(output.parent))}")
 
 

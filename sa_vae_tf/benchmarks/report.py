@@ -32,7 +32,6 @@ PEER = {
     "median_s": (lambda value: type(value) in (int, float) and 0 < value < math.inf, "a positive number of seconds"),
 }
 
-
 # What a processor's name does not tell and the seconds depend on, the widest products first.
 WIDEST = ["amx_bf16", "avx512_bf16", "avx512f", "avx2"]
 
