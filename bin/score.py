@@ -141,9 +141,9 @@ def main(argv: list[str]) -> None:
 
 def score_file() -> None:
     """Scores the input, from where the same command stopped before."""
+    if missing := [f"--{flag.name}" for flag in (SAVED_MODEL, INPUT, OUTPUT) if not flag.value]:
+        raise WrongInput(f"{', '.join(missing)}: expected an exported model, what it scores, and a file for the scores")
     output, folder = Path(OUTPUT.value), Path(SAVED_MODEL.value)
-    if not OUTPUT.value:
-        raise WrongInput("--output: expected the name of a new file, for the scores")
     if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
         raise WrongInput(f"--output={OUTPUT.value}: expected a file in a folder that can be written")
     if output.exists():
@@ -343,7 +343,7 @@ def check_files(folder: Path) -> None:
     """Checks that the files of an export are as they were written: TensorFlow may crash on others."""
     where, wrote = f"--saved_model={SAVED_MODEL.value}", "expected what bin/export.py wrote"
     manifest, graph = folder / MANIFEST, folder / "saved_model.pb"
-    if not SAVED_MODEL.value or not (manifest.is_file() or graph.is_file()):
+    if not (manifest.is_file() or graph.is_file()):
         raise WrongInput(f"{where}: no exported model there; expected the folder of a version, as exports/mine/1")
     if not manifest.is_file():
         raise WrongInput(
