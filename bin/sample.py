@@ -76,7 +76,7 @@ def main():
 
 
 def _draw(run: RunFolder, request: Request) -> None:
-    if Path(OUTPUT.value).suffix != ".png":
+    if Path(OUTPUT.value).suffix.lower() != ".png":
         given = f"--output={OUTPUT.value}" if OUTPUT.value else "--output"
         raise UserError(f"{given}: expected the name of a .png file, for a run on images")
     output = _checked_output(request)
@@ -100,9 +100,10 @@ def _checked_output(request: Request) -> Path:
         raise UserError(f"{given}: is a folder, a device or the like; expected a regular file, which may be new")
     if not os.access(output.parent, os.W_OK | os.X_OK):
         raise UserError(f"{given}: expected a file in a folder that can be written")
-    both = output.exists() and os.path.exists(request.input)
-    if both and any(path.samefile(request.input) for path in (output, output.parent)):  # An input may be a folder.
-        raise UserError(f"{given}: is there, and of --input={request.input}; expected another file")
+    # An input may be a folder, of which every image is read.
+    there = [path for path in (output, output.parent) if path.exists() and os.path.exists(request.input)]
+    if any(path.samefile(request.input) for path in there):
+        raise UserError(f"{given}: is of --input={request.input}; expected another file, in another folder")
     return output
 
 

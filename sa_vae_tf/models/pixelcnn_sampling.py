@@ -54,7 +54,8 @@ def _sample(decoder, z, index, seed):
     height, width, channels, dtype = decoder.height, decoder.width, decoder.channels, decoder.compute_dtype
     # For a few pixels a program of its own takes longer than the gate's few operations.
     first, *others = (layer._replace(gate=plain_gate) for layer in decoder.gated_layers)
-    batch = tf.shape(index)[0]
+    # Not left to be found out where it is known: zeros of [1] and of [None] would make a loop's [1] a [None].
+    batch = tf.shape(index)[0] if index.shape[0] is None else index.shape[0]
     # The normal distribution function makes the noise uniform.
     noise = noise_per_example(index, [height, width], seed, dtype)
     uniform = 0.5 * tf.math.erfc(-noise / math.sqrt(2))

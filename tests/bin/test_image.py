@@ -198,6 +198,7 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
     command = ["bin/sample.py", f"--run_dir={run.path}", f"--output={grid}"]
     for mode, (height, width) in (
         (["--mode=prior", "--num_samples=4", "--batch_size=2"], (2 * 10 + 2, 2 * 8 + 2)),
+        (["--mode=prior", "--num_samples=1"], (10 + 2, 8 + 2)),
         (["--mode=reconstruct", "--num_samples=3"], (10 + 2, 4 * 15 + 2)),
         (["--mode=interpolate", "--points=3"], (3 * 10 + 2, 5 * 8 + 2)),
     ):
@@ -210,8 +211,10 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
     assert_one_line(launcher.run(*command[:2]), 2, line)
     grid.write_bytes(b"one of the images to start from")
     ended = launcher.run(*command, "--mode=reconstruct", f"--input={tmp_path}")
-    assert_one_line(ended, 2, f"--output={grid}: is there, and of --input={tmp_path}; expected another file")
-    grid.unlink()
+    assert_one_line(ended, 2, f"--output={grid}: is of --input={tmp_path}; expected another file, in another folder")
+    grid.unlink()  # A grid in a folder of images would be one of them the next time.
+    ended = launcher.run(*command, "--mode=reconstruct", f"--input={tmp_path}")
+    assert_one_line(ended, 2, f"--output={grid}: is of --input={tmp_path}; expected another file, in another folder")
     ended = launcher.run(*command, "--mode=reconstruct", "--num_samples=1000")
     assert ended.status == 2
     assert ended.stderr.startswith("sample.py: error: --input: the run's validation images: ")

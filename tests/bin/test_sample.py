@@ -97,7 +97,7 @@ def test_a_reader_that_has_enough(run_dir):
         (["--output={tmp}/loop"], "--output={tmp}/loop: is a folder, a device or the like; expected a regular file"),
         (
             ["--mode=reconstruct", "--input={tmp}/lines.txt", "--output={tmp}/link"],
-            "--output={tmp}/link: is there, and of --input={tmp}/lines.txt; expected another file",
+            "--output={tmp}/link: is of --input={tmp}/lines.txt; expected another file, in another folder",
         ),
         (["--output={tmp}/none/texts.jsonl"], "--output={tmp}/none/texts.jsonl: expected a file in a folder that can"),
         (["--run_dir={tmp}"], "--run_dir={tmp}: no run there"),

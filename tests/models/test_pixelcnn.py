@@ -315,6 +315,13 @@ def test_images_are_drawn_with_their_probabilities():
     np.testing.assert_array_less(np.abs(counts - count * probabilities), 4 * deviation + 1)
 
 
+def test_a_single_image_is_drawn_first():
+    # Of a number of images that is known from the start; of an unknown one (the test below) it is another program.
+    together = sample_images(make(), Z, tf.range(BATCH, dtype=tf.int64), SEED).images
+    alone = sample_images(make(), Z[:1], tf.range(1, dtype=tf.int64), SEED)
+    np.testing.assert_array_equal(alone.images[0], together[0])
+
+
 def test_an_image_does_not_depend_on_its_batch():
     decoder = make()
     index = tf.constant([5, 0, 2**40], tf.int64)
