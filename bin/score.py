@@ -232,6 +232,10 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
                 rest = file.readline(MAX_BYTES)
             if number == 1:
                 content = content.removeprefix(codecs.BOM_UTF8)
+                if b"\n" not in content and b"\r" in content.rstrip(b"\r"):
+                    raise WrongInput(
+                        f"--input={INPUT.value}: its lines end by a carriage return alone; expected line feeds"
+                    )
             if cut:
                 yield line(number, content.decode(errors="backslashreplace"), 0, TOO_LONG)
             else:

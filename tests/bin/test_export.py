@@ -290,10 +290,16 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
             "--input={tmp}/x.gz: damaged gzip file, after line 0 (Not a gzipped file",
         ),
         ("score", ["--saved_model={model}", "--input={tmp}/x.npy", "--output={tmp}/o"], "--input={tmp}/x.npy: an"),
+        (
+            "score",
+            ["--saved_model={model}", "--input={tmp}/cr.txt", "--output={tmp}/o"],
+            "--input={tmp}/cr.txt: its lines end by a carriage return alone; expected line feeds",
+        ),
     ],
 )  # fmt: skip
 def test_wrong_commands(script, arguments, message, launcher, run_dir, model, files, tmp_path):
     (tmp_path / "x.gz").write_bytes(b"plain text")
+    (tmp_path / "cr.txt").write_bytes(b"the cat\rthe dog\r")
     np.save(tmp_path / "x.npy", np.zeros(3))
     (tmp_path / "empty").mkdir()
     for name in ("flags.txt", "vocabulary.txt"):
