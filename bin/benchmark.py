@@ -18,6 +18,7 @@ from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.benchmarks.step import benchmark_parts, benchmark_step
 from sa_vae_tf.benchmarks.use import benchmark_evaluation, benchmark_sampling
 from sa_vae_tf.errors import UserError
+from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training import flags as settings
 from sa_vae_tf.training.build import set_up_tensorflow
 
@@ -93,13 +94,25 @@ def _given_besides(*names):
 
 def _settings():
     """Returns the settings of training: those of the sizes, but for flags that were given."""
+    data = SIZES[CONFIG.value]["data"]
+    if flags.FLAGS["data"].present and flags.FLAGS["data"].value != data:
+        raise UserError(f"--data={flags.FLAGS['data'].value}: --config={CONFIG.value} is of --data={data}")
     own = {name: value for name, value in SIZES[CONFIG.value].items() if not flags.FLAGS[name].present}
     given = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(settings.Config)}
     return settings.Config(**{**given, **own})
 
 
 def _check(config):
-    """Raises `UserError` where what is to be measured does not fit the settings."""
+    """Raises `UserError` where what is to be measured does not fit the settings, or a flag has no meaning for it."""
+    program = flags.FLAGS["program_dir"].present
+    heard = {
+        "iw_samples": MEASURE.value == "evaluation" and METHODS[config.method].latent and not program,
+        "repeats": MEASURE.value != "rounding" and not program,
+        "program_run": program,
+    }
+    for name in heard:
+        if flags.FLAGS[name].present and not heard[name]:
+            raise UserError(f"--{name}={flags.FLAGS[name].value}: has no meaning for what is to be measured")
     refines = config.method == "sa_vae" and config.svi_steps
     if config.strategy == "multi_worker" or (config.strategy != "none" and (MEASURE.value != "step" or COMPARE.value)):
         raise UserError(

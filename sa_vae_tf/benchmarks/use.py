@@ -41,7 +41,7 @@ def benchmark_evaluation(config: Config, repeats: int, iw_samples: int) -> dict[
     """Times the evaluation of a batch: its refinement, its bound and its importance-weighted NLL.
 
     Returns:
-      As `benchmark_sampling`, and `iw_samples`.
+      As `benchmark_sampling`, and `iw_samples`, None without latent variable.
     """
     model, batch = make(config)
 
@@ -63,7 +63,8 @@ def benchmark_evaluation(config: Config, repeats: int, iw_samples: int) -> dict[
             ).nll
         )
 
-    return {**_figures(seconds(lambda: nll().numpy(), repeats), config), "iw_samples": iw_samples}
+    figures = _figures(seconds(lambda: nll().numpy(), repeats), config)
+    return {**figures, "iw_samples": iw_samples if model.method.latent else None}
 
 
 def _figures(time: float, config: Config) -> dict[str, Any]:

@@ -67,12 +67,29 @@ def test_settings_of_training_take_the_place_of_the_sizes(measure, launcher):
         "--nojit_compile",
         "--svi_steps=2",
         "--batch_size=4",
-        "--iw_samples=3",
+        *(["--iw_samples=3"] if measure == "evaluation" else []),
         *SMALL_IMAGES,
     )
     assert {line["measure"] for line in lines} == {measure}
     assert all(line["median_s"] > 0 for line in lines)
     assert len(lines) == (5 if measure == "parts" else 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=images", "--iw_samples=3"], "--iw_samples=3: has no meaning for what is to be measured"),
+        (["--measure=evaluation", "--method=lm", "--iw_samples=3"], "--iw_samples=3: has no meaning for what is"),
+        (["--measure=rounding", "--kernels=plain", "--repeats=2"], "--repeats=2: has no meaning for what is to be"),
+        (["--program_dir=new", "--repeats=2"], "--repeats=2: has no meaning for what is to be measured"),
+        (["--noprogram_run"], "--program_run=False: has no meaning for what is to be measured"),
+        (["--data=image"], "--data=image: --config=small is of --data=text"),
+    ],
+)
+def test_flags_without_a_meaning(arguments, message, launcher):
+    ended = launcher.run("bin/benchmark.py", *arguments)
+    assert ended.status == 2
+    assert message in ended.stderr
 
 
 def test_rounded_factors(launcher):
