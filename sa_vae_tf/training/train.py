@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import sys
 import tempfile
 
@@ -67,7 +68,7 @@ def train(config: Config, verbose: int | None = None) -> RunFolder:
         writes = not (share and share.number)
         path = config.run_dir or config.default_run_dir
         run = RunFolder(path if writes else stack.enter_context(tempfile.TemporaryDirectory()))
-        config = dataclasses.replace(config, kernels=_kernels(run, config))
+        config = dataclasses.replace(_from_anywhere(config), kernels=_kernels(run, config))
         try:
             run.open_for_training(config)
             _train(run, config, strategy, verbose, share)
@@ -196,6 +197,13 @@ def _warn_of_small_parts(config: Config, entries_at_once: int, devices: int) -> 
             taken,
             fit,
         )
+
+
+def _from_anywhere(config: Config) -> Config:
+    """Returns settings whose folders of data are found from whatever folder the run is evaluated in."""
+    folders = {name: getattr(config, name) for name in ("data_dir", "manual_dir")}
+    absolute = {name: os.path.abspath(os.path.expanduser(path)) for name, path in folders.items() if path}
+    return dataclasses.replace(config, **absolute)
 
 
 def _kernels(run: RunFolder, config: Config) -> str:

@@ -180,3 +180,13 @@ def test_calls_of_fit_do_every_step_once_and_end_at_epochs_ends(step, last, step
         step += (end - first) * steps
         assert step == last or step % steps_per_epoch == 0
     assert step >= last
+
+
+def test_the_settings_of_a_run_say_where_its_data_is_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = runs.tiny("run", "data", num_epochs=0)
+    for name, kept in (("data", tmp_path / "data"), ("~/data", tmp_path / "home" / "data")):
+        run = train(dataclasses.replace(config, data_dir=name))
+        assert run.read_config().data_dir == str(kept)
+        assert kept.is_dir()
