@@ -97,6 +97,15 @@ def evaluated(config: Config, name: str, **options: Any) -> dict[str, Any]:
     return in_process(_train_and_evaluate, config, name, options)
 
 
+def trained(config: Config) -> RunFolder:
+    """Returns the run of these settings, trained in a process of its own, if it is not there whole.
+
+    Raises:
+      WorkerLost: if that process is ended.
+    """
+    return in_process(_train, config)
+
+
 def _asked(config: Config) -> dict[str, Any]:
     """Returns what may change without making it another run, and changes its evaluation."""
     asked = {name: getattr(config, name) for name in ("num_epochs", "max_steps", "test_file")}
@@ -168,13 +177,17 @@ def _end_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _train(config: Config) -> RunFolder:
     set_up_logging()
     try:
-        run = train(config)
+        return train(config)
     except Interrupted as interrupted:
         logger.info("%s", interrupted)
         sys.exit(interrupted.status)
+
+
+def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    run = _train(config)
     results = evaluate(run, **options)
     run.write_results(name, {**results, ASKED: _asked(config)})
     return results

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_search
-from sa_vae_tf.analysis.experiments import check_runs
+from sa_vae_tf.analysis.experiments import check_runs, trained
 from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
 from sa_vae_tf.analysis.table1 import ROWS, row_config
 from sa_vae_tf.errors import UserError
@@ -17,7 +17,6 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
-from sa_vae_tf.training.train import train
 
 METHODS_SHOWN = {"VAE": "VAE", "SVI": "SVI, paper's rate", "SA-VAE": "SA-VAE"}
 # Posteriors evaluated together, and half the draws under which each is averaged.
@@ -40,7 +39,7 @@ def reproduce(base: Config, runs: Path, output: Path) -> list[Path]:
     rows = {row.name: row for row in ROWS}
     configs = {name: row_config(base, rows[row], "oracle", base.seed, runs) for name, row in METHODS_SHOWN.items()}
     check_runs(list(configs.values()), base)
-    folders = {name: train(config) for name, config in configs.items()}
+    folders = {name: trained(config) for name, config in configs.items()}
     return landscape_of(folders, output / "figure1.png")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -31,8 +32,14 @@ def make_strategy(config: Config) -> tf.distribute.Strategy | None:
         except tf.errors.OpError as error:
             raise UserError(f"--strategy=multi_worker: the workers do not find each other ({error.message})") from None
     if config.strategy == "mirrored":
-        return tf.distribute.MirroredStrategy(_local_devices(config.replicas))
+        return _mirrored(tuple(_local_devices(config.replicas)))
     return None
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
+    """Returns the one strategy of these devices: to TensorFlow the messages of a second would be those of the first."""
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def worker() -> Share:
