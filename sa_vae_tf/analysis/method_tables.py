@@ -16,7 +16,7 @@ from sa_vae_tf.files import write_atomically
 from sa_vae_tf.inference import METHODS
 from sa_vae_tf.training.callbacks import COLLAPSED_KL
 from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.flags import from_flagfile
+from sa_vae_tf.training.flags import settings_in
 from sa_vae_tf.training.tasks import evaluated_split
 
 
@@ -92,12 +92,13 @@ def train_command(config: Config, flagfile: str) -> str:
 
     Args:
       config: settings.
-      flagfile: path, or empty for none.
+      flagfile: path, or empty for none; one that holds other flags too, which bin/train.py would refuse, is left out.
     """
-    given = from_flagfile(flagfile) if flagfile else Config()
-    names = [field.name for field in dataclasses.fields(Config)]
-    changes = [f"--{name}={getattr(config, name)}" for name in names if getattr(config, name) != getattr(given, name)]
-    return shlex.join(["python", "bin/train.py", *([f"--flagfile={flagfile}"] if flagfile else []), *changes])
+    given = settings_in(flagfile) if flagfile else None
+    start = [] if given is None else [f"--flagfile={flagfile}"]
+    known = given or {field.name: field.default for field in dataclasses.fields(Config)}
+    changes = [f"--{name}={getattr(config, name)}" for name in known if getattr(config, name) != known[name]]
+    return shlex.join(["python", "bin/train.py", *start, *changes])
 
 
 def run_table(

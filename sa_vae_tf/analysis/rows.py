@@ -76,7 +76,11 @@ def chosen_rows(known: Mapping[str, Row], names: Sequence[str] = ()) -> list[Row
 
 
 def row_config(base: Config, row: Row, seed: int, runs: Path) -> Config:
-    """Returns the settings of a row's run, in a folder named after the row."""
+    """Returns the settings of a row's run, in a folder named after the row.
+
+    Raises:
+      UserError: if the row does not go with the other settings.
+    """
 
     def folder(name: str) -> str:
         return str(runs / f"{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}-{seed}")
@@ -84,4 +88,7 @@ def row_config(base: Config, row: Row, seed: int, runs: Path) -> Config:
     changes = {**PLAIN, **row.settings, "seed": seed, "run_dir": folder(row.name)}
     if changes["encoder_init"]:
         changes["encoder_init"] = folder(changes["encoder_init"])
-    return dataclasses.replace(base, **changes)
+    try:
+        return dataclasses.replace(base, **changes)
+    except UserError as error:
+        raise UserError(f"row {row.name!r} ({error}); --rows may leave it out") from None

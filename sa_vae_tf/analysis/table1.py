@@ -56,7 +56,7 @@ def row_config(base: Config, row: Row, generator: str, seed: int, runs: Path) ->
     """Returns the settings of a row's run, in a folder named after them.
 
     Raises:
-      UserError: if the settings are not of the synthetic task.
+      UserError: if the settings are not of the synthetic task, or the row does not go with them.
     """
     if base.data != "synthetic":
         raise UserError(
@@ -64,7 +64,10 @@ def row_config(base: Config, row: Row, generator: str, seed: int, runs: Path) ->
         )
     name = "-".join([generator, *(str(value) for value in row.settings.values()), str(seed)])
     changes = {"generator": generator, "seed": seed, "data_seed": 0, "run_dir": str(runs / name), **row.settings}
-    return dataclasses.replace(base, **changes)
+    try:
+        return dataclasses.replace(base, **changes)
+    except UserError as error:
+        raise UserError(f"row {row.name!r} ({error})") from None
 
 
 def run_table(base: Config, seeds: int, runs: Path) -> dict[str, Any]:

@@ -41,6 +41,14 @@ def to_flagfile(config: Config) -> str:
     return "".join(f"--{field.name}={getattr(config, field.name)}\n" for field in dataclasses.fields(config))
 
 
+def settings_in(path: str) -> dict[str, Any] | None:
+    """Returns every setting as a flag file leaves it, which need not be a whole run's; None if it holds other flags."""
+    values = flags.FlagValues()
+    define_flags(values)
+    others = values(["", *read_flag_file(path)], known_only=True)[1:]
+    return None if others else {field.name: values[field.name].value for field in dataclasses.fields(Config)}
+
+
 def from_flagfile(path: str) -> Config:
     """Reads settings that `to_flagfile` wrote.
 

@@ -97,6 +97,11 @@ def test_chosen_rows_bring_what_they_start_from():
     [
         ({}, ["VAE", "SVI 30"], "--rows=SVI 30: expected names among LM, CNN-LM, VAE, .*SVI 40"),
         ({"svi_steps": 1}, [], "--svi_steps=1: .*expected at least 2"),
+        (
+            {"strategy": "mirrored"},
+            [],
+            r"^row 'SA-VAE 20 authors' \(--strategy=mirrored: --hvp=authors .*\); --rows may leave it out$",
+        ),
         ({"data": "synthetic", "train_file": "", "val_file": ""}, [], "--data=synthetic: .*expected --data=text"),
     ],
 )
@@ -113,6 +118,25 @@ def test_the_test_split_where_there_is_one():
     assert evaluated_split(Config(data="text", corpus="ptb_mikolov")) == "test"
     assert evaluated_split(Config(data="image", corpus="omniglot_burda")) == "test"
     assert evaluated_split(dataclasses.replace(IMAGES, test_file="test.npy")) == "test"
+
+
+@pytest.mark.parametrize(
+    ("content", "start"),
+    [
+        ("--data=text\n--units=8\n", ["--flagfile={file}", "--train_file=train.txt"]),  # No whole run's settings.
+        ("--data=text\n--units=8\n--table=2\n", ["--data=text"]),  # bin/train.py knows no table.
+    ],
+)
+def test_commands_of_a_flag_file_that_bin_train_could_not_take_alone(content, start, tmp_path):
+    file = tmp_path / "mine.flags"
+    file.write_text(content)
+    config = row_config(dataclasses.replace(BASE, units=8), rows(BASE)["LM"], 1, tmp_path)
+    _, _, *arguments = shlex.split(method_tables.train_command(config, str(file)))
+    expected = [argument.format(file=file) for argument in start]
+    assert [argument for argument in arguments if argument in expected] == expected
+    values = flags.FlagValues()
+    define_flags(values)
+    assert from_flags(values(["bin/train.py", *arguments]) and values) == config
 
 
 @pytest.mark.parametrize("name", ["", "some file.flags"])
