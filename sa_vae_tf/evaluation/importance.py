@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior
+from sa_vae_tf.inference.bound import checked_likelihood
 from sa_vae_tf.inference.draws import GENERATOR, noise_per_example
 
 
@@ -51,7 +52,7 @@ def importance_weighted_nll(
       An `ImportanceWeighted`.
 
     Raises:
-      ValueError: if `samples` is below one.
+      ValueError: if `samples` is below one, or the likelihood is not as said above.
 
     Source: Burda et al. 2015, Importance weighted autoencoders, equation 8.
     """
@@ -63,7 +64,8 @@ def importance_weighted_nll(
     def add(number, largest, total, total_of_squares):
         noise = noise_per_example(index, [latent], tf.random.fold_in(noise_seed, number, alg=GENERATOR), dtype)
         z = posterior.sample(noise)
-        nll = negative_log_likelihood(z, context, seed=tf.random.fold_in(decoder_seed, number, alg=GENERATOR))
+        decoder_draw = tf.random.fold_in(decoder_seed, number, alg=GENERATOR)
+        nll = checked_likelihood(negative_log_likelihood(z, context, seed=decoder_draw), z)
         # log p(z) - log q(z | x), where the constants cancel.
         log_ratio = 0.5 * tf.reduce_sum(tf.square(noise) + posterior.log_variance - tf.square(z), -1)
         log_weight = log_ratio - nll

@@ -25,6 +25,20 @@ def charged_kl(posterior: Posterior, free_bits: float = 0.0) -> tf.Tensor:
     return tf.reduce_sum(tf.maximum(posterior.kl_per_dimension(), free_bits), -1)
 
 
+def checked_likelihood(likelihood: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
+    """Returns what a decoder's negative log-likelihood of z returned, [batch].
+
+    Raises:
+      ValueError: if it is of another shape than [batch], or of another type than z.
+    """
+    if not likelihood.shape.is_compatible_with(z.shape[:1]) or likelihood.dtype != z.dtype:
+        raise ValueError(
+            f"negative_log_likelihood returned {likelihood.dtype.name} {likelihood.shape}: expected "
+            f"{z.dtype.name} [batch], a number for each example"
+        )
+    return likelihood
+
+
 def negative_elbo(
     negative_log_likelihood: Callable[..., tf.Tensor], kl_weight: float | tf.Tensor = 1.0, free_bits: float = 0.0
 ) -> Bound:
@@ -52,12 +66,7 @@ def negative_elbo(
                 f"draw of noise {draw.noise.shape}: expected that of the posterior, {posterior.mean.shape}"
             )
         z = posterior.sample(draw.noise)
-        likelihood = negative_log_likelihood(z, context, seed=draw.seed)
-        if not likelihood.shape.is_compatible_with(z.shape[:1]) or likelihood.dtype != z.dtype:
-            raise ValueError(
-                f"negative_log_likelihood returned {likelihood.dtype.name} {likelihood.shape}: expected "
-                f"{z.dtype.name} [batch], a number for each example"
-            )
+        likelihood = checked_likelihood(negative_log_likelihood(z, context, seed=draw.seed), z)
         # tf.cast alone takes a Python number through float32.
         weight = tf.cast(tf.convert_to_tensor(kl_weight, dtype_hint=likelihood.dtype), likelihood.dtype)
         return likelihood + weight * charged_kl(posterior, free_bits)

@@ -129,6 +129,20 @@ def test_memory_is_that_of_one_call():
     assert sizes == [4]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [lambda nll: tf.reduce_sum(nll), lambda nll: nll[:, None], lambda nll: tf.cast(nll, tf.float32)],
+    ids=["the sum", "a column", "another type"],
+)
+def test_a_likelihood_that_is_not_one_number_for_each_example(wrong):
+    x = model.examples(3)
+    with pytest.raises(ValueError, match=r"^negative_log_likelihood returned .*: expected float64 \[batch\]"):
+        importance_weighted_nll(
+            lambda z, x, seed: wrong(model.negative_log_likelihood(z, x, seed=seed)),
+            off_posterior(x), x, indices(3), 2, SEED,
+        )  # fmt: skip
+
+
 def test_no_samples_refused():
     x = model.examples(2)
     with pytest.raises(ValueError, match="samples=0"):
