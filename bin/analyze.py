@@ -4,11 +4,10 @@ import math
 import shlex
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from sa_vae_tf import cli
-from sa_vae_tf.analysis.curves import BOUND, draw_learning_curves
+from sa_vae_tf.analysis.curves import BOUND, best_epoch, draw_learning_curves
 from sa_vae_tf.analysis.figure1 import landscape_of
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.run_folder import RunFolder
@@ -44,7 +43,7 @@ def main():
     curves = draw_learning_curves(epochs, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
     for name, curve in curves.items():
-        best = np.nanargmin(curve[BOUND])
+        best = best_epoch(curve)
         print(f"{name}: validation bound {curve[BOUND][best]:.2f} at best, in epoch {curve['epoch'][best]:.0f}")
     print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(output.parent))}")
 

@@ -33,8 +33,8 @@ def draw_learning_curves(
       path: of the PNG; the numbers go to the same path with the suffix .json.
 
     Returns:
-      What was drawn: for each run by name `epoch`, `val_nll_bound` and, where present, `val_initial_bound`, each
-      [epochs], sorted by epoch.
+      What was drawn: for each run by name `epoch`, `step`, `val_nll_bound` and, where present, `val_initial_bound`,
+      each [epochs], sorted by epoch.
 
     Raises:
       ValueError: if there is no run, a run has no epoch with a `val_nll_bound`, or `path` does not end in .png.
@@ -68,6 +68,16 @@ def draw_learning_curves(
     )
     save(figure, path, curves)
     return curves
+
+
+def best_epoch(curve: Mapping[str, np.ndarray]) -> int:
+    """Returns the place of the best bound in what was drawn of a run, of its whole epochs if there is any.
+
+    A last epoch may be a part, of which evaluation takes nothing where there is a whole one.
+    """
+    whole = curve["step"] * curve["epoch"][0] == curve["epoch"] * curve["step"][0]
+    bounds = np.where(whole, curve[BOUND], np.nan)
+    return int(np.nanargmin(curve[BOUND] if np.isnan(bounds).all() else bounds))
 
 
 def _mark_above(axes: Axes, epoch: np.ndarray, values: np.ndarray, **style: Any) -> None:
@@ -129,7 +139,7 @@ def _curve(name: str, epochs: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarr
     def values(key):
         return np.array([np.nan if e.get(key) is None else float(e[key]) for e in epochs])
 
-    curve = {"epoch": values("epoch"), BOUND: values(BOUND)}
+    curve = {"epoch": values("epoch"), "step": values("step"), BOUND: values(BOUND)}
     if not np.isfinite(curve[BOUND]).any():
         raise ValueError(f"run {name!r}: expected at least one epoch with {BOUND}")
     initial = values(INITIAL_BOUND)

@@ -10,7 +10,7 @@ from sa_vae_tf.analysis.figures import COLOURS, OTHER_COLOURS, colours_of
 
 
 def epochs(bounds, initial=None):
-    rows = [{"epoch": number + 1, "val_nll_bound": bound} for number, bound in enumerate(bounds)]
+    rows = [{"epoch": n, "step": 5 * n, "val_nll_bound": bound} for n, bound in enumerate(bounds, 1)]
     return rows if initial is None else [{**r, "val_initial_bound": i} for r, i in zip(rows, initial, strict=True)]
 
 
@@ -38,6 +38,7 @@ def test_one_line_for_each_bound_and_its_numbers(tmp_path, drawn):
     written = json.loads((tmp_path / "curves.json").read_text())
     assert written["SA-VAE"] == {
         "epoch": [1, 2, 3],
+        "step": [5, 10, 15],
         "val_nll_bound": [22.0, None, 21.0],
         "val_initial_bound": [24.0, 23.0, 22.5],
     }
@@ -104,6 +105,22 @@ def test_colours_are_those_of_the_methods():
         COLOURS["vae_svi"],
         OTHER_COLOURS[1],
     ]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "steps", "best"),
+    [
+        ([3.0, 2.0, 2.5], [5, 10, 15], 1),
+        ([3.0, 2.0, 1.0], [5, 10, 13], 1),  # The third epoch is a part, whose weights are not kept as the best.
+        ([3.0], [4], 0),
+        ([np.nan, 2.0], [5, 8], 1),
+        ([3.0, np.nan, 2.5], [5, 10, 15], 2),
+    ],
+)
+def test_the_best_of_whole_epochs(bounds, steps, best, tmp_path):
+    run = [{**epoch, "step": step} for epoch, step in zip(epochs(bounds), steps, strict=True)]
+    drawn = curves.draw_learning_curves({"VAE": run}, tmp_path / "curves.png")
+    assert curves.best_epoch(drawn["VAE"]) == best
 
 
 def test_errors(tmp_path):
