@@ -146,7 +146,8 @@ def evaluate(
             results["perplexity_iw"] = float(np.exp(results["nll_iw"] * results["examples"] / tokens))
     if config.svi_patience:
         results["svi_steps_taken"] = average.get("svi_steps_taken")
-    if method.latent:
+    # After a start of an example's own noise the posterior tells which example it is, whatever it knows of x.
+    if method.latent and results["svi_init"] != "random":
         information = mutual_information(columns["mean"], columns["log_variance"], [seed, 2])
         results["mutual_information"] = information.aggregate
         results["mutual_information_in_batch"] = information.in_batch

@@ -132,10 +132,9 @@ class EpochFigures(keras.callbacks.Callback):
         if collapsed and not self.warned:
             self.warned = True
             logger.warning(
-                "epoch %d: the posterior has collapsed, KL %.3f nats, %d active units; it tells nothing of x",
+                "epoch %d: the posterior has collapsed, KL %.3f nats; it tells nothing of x",
                 epoch + 1,
                 logs["val_kl"],
-                logs["val_active_units"],
             )
 
 

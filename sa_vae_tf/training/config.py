@@ -50,7 +50,9 @@ class Config:
     run_dir: str = _option("", "Folder of the run; empty: runs/<data>-<model>-<method>-<seed>.")
     seed: int = _option(1, "Seed of weights, order of examples and noise.", low=0, high=2**32 - 1)
     num_epochs: int = _option(20, "Passes over the training data.", low=0)
-    max_steps: int = _option(0, "Stop after this many steps; 0: after num_epochs.", low=0)
+    max_steps: int = _option(
+        0, "Stop after this many steps, or after num_epochs, whichever comes first; 0: after num_epochs.", low=0
+    )
     batch_size: int = _option(50, "Examples in a training step.", low=1)
     words_at_once: int = _option(
         0, "Words of text, padding included, that a step gives the decoder at once; a longer batch is taken in equal "

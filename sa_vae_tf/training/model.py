@@ -241,4 +241,6 @@ class LatentVariableModel(keras.Model):
         for name, value in shown.items():
             self.shown[name].update_state(value)
         results = {name: self.shown[name].result() for name in shown}
-        return {**results, "active_units": self.active_units.result()} if self.method.latent else results
+        # After a start of an example's own noise every unit is active, whatever it knows of x.
+        counts = self.method.latent and self.start != "random"
+        return {**results, "active_units": self.active_units.result()} if counts else results

@@ -80,6 +80,12 @@ def test_another_start_number_of_steps_and_of_examples(evaluate):
     assert results["amortization_gap"] is results["gap_steps"] is None
 
 
+def test_a_start_of_noise_of_ones_own_tells_nothing_of_x(evaluate):
+    results, _ = evaluate("--svi_init=random", "--max_eval_examples=7", "--iw_samples=0", "--gap_steps=0")
+    assert results["kl"] > 0
+    assert results["mutual_information"] is results["mutual_information_in_batch"] is results["active_units"] is None
+
+
 def test_what_has_no_meaning(launcher, run_dir, tmp_path):
     ended = launcher.run("bin/evaluate.py", f"--run_dir={run_dir}", "--split=train", "--test_file=some.txt")
     expected = "evaluate.py: error: --test_file=some.txt: is the test split; expected no --split=train beside it\n"

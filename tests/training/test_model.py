@@ -214,8 +214,9 @@ def test_evaluation_does_not_depend_on_the_batch_size(method):
     tokens = np.random.default_rng(1).integers(0, VOCABULARY, [50, 5])
     split = Split(tf.data.Dataset.from_tensor_slices(tokens.astype(np.int32)), 50)
     figures = [model.evaluate(split.in_order(size), verbose=0, return_dict=True) for size in (50, 7, 1)]
-    names = {"nll_bound"} if method == "lm" else {"nll_bound", "reconstruction", "kl", "initial_bound", "active_units"}
-    assert set(figures[0]) == names
+    names = set() if method == "lm" else {"reconstruction", "kl", "initial_bound"}
+    units = {"active_units"} if method in ("vae", "sa_vae") else set()  # Of a start of noise all would be active.
+    assert set(figures[0]) == {"nll_bound"} | names | units
     for other in figures[1:]:
         for name, value in figures[0].items():
             # Sums in another order, in float32; other noise would show in the first digits.
