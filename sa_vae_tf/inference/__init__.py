@@ -1,6 +1,6 @@
 """Semi-amortized inference: the bound, its refinement, and the derivative through the refinement.
 
-Imports TensorFlow alone and knows no data set and no architecture; usable on any decoder.
+Imports TensorFlow and NumPy alone, and knows no data set and no architecture; usable on any decoder.
 """
 
 from sa_vae_tf.inference.bound import Bound, charged_kl, negative_elbo
