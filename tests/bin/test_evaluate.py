@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.evaluation import amortization_gap, mutual_information
+from sa_vae_tf.inference import draw_per_example
+from sa_vae_tf.training.load import load_best, read_split
+from sa_vae_tf.training.run_folder import RunFolder
 from tests import runs
 from tests.launcher import ROOT
 
@@ -65,6 +69,24 @@ def test_the_bound_is_that_of_the_best_epoch(evaluate, run_dir):
     for name in KEYS:
         assert name in table
     assert f"Results: {run_dir}/some.json" in table
+
+
+def test_figures_of_the_posteriors(evaluate, run_dir):
+    results, _ = evaluate("--split=validation", "--iw_samples=0", "--gap_steps=6", "--seed=3")
+    run = RunFolder(run_dir)
+    config, model, _, vocabulary_file = load_best(run)
+    _, data = read_split(run, config, vocabulary_file, "validation")
+    batch = next(iter(data.in_order(50)))
+    inferred = model.infer(batch, seed=3)
+    information = mutual_information(*(part.numpy() for part in inferred.refined), [3, 2])
+    # Of one batch here as there; sums of float32 in another order.
+    assert results["mutual_information"] == pytest.approx(information.aggregate, rel=1e-4)
+    assert results["mutual_information_in_batch"] == pytest.approx(information.in_batch, rel=1e-4)
+    key = tf.constant([3, 1])
+    steps, final = (draw_per_example(inferred.initial, batch["index"], n, k)[0] for n, k in ((6, key), (10, key + 1)))
+    gap = amortization_gap(inferred.bound, inferred.initial, inferred.context, steps, final, model.settings).gap
+    assert results["amortization_gap"] == pytest.approx(float(tf.reduce_mean(gap)), rel=1e-4)
+    assert results["amortization_gap"] > 0.1
 
 
 def test_another_start_number_of_steps_and_of_examples(evaluate):

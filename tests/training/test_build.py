@@ -1,12 +1,17 @@
 """From settings to a compiled model."""
 
+import functools
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.data.vocabulary import SPECIAL, Vocabulary
 from sa_vae_tf.training.build import build_model, set_up_tensorflow
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.tasks import TASKS
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,94 @@ def test_where_a_gpu_may_round(settings, rounds):
 
 def test_no_limit_of_the_gradient():
     assert build_model(Config(skip_norm=0)).skip_norm == math.inf
+
+
+VOCABULARY = Vocabulary.from_counts(dict.fromkeys("abcdefg", 3))
+SMALL: dict[str, dict[str, Any]] = {
+    "synthetic": {"generator": "learned", "embedding_dim": 4, "units": 4},
+    "text": {"data": "text", "train_file": "train.txt", "val_file": "val.txt", "embedding_dim": 4, "units": 4,
+             "cnn_channels": 4, "cnn_internal_channels": 4, "cnn_size": "small"},
+    "image": {"data": "image", "data_file": "images.npy", "image_height": 5, "image_width": 4,
+              "encoder_channels": "3,3", "pixelcnn_kernels": "3,3", "pixelcnn_channels": 2},
+}  # fmt: skip
+# In these the initial weights are what a setting changes.
+INITIAL = {"initial_range", "latent_range"}
+
+
+@functools.cache
+def learned(**settings: Any) -> list[np.ndarray]:
+    """Returns the weights of a model of these settings after its fourth step, from fixed weights.
+
+    Those that a model begins with where the settings are of them.
+    """
+    config = Config(**{"svi_steps": 3, "latent_dim": 3, "batch_size": 4, "jit_compile": False, **settings})
+    model = build_model(config, VOCABULARY, steps_per_epoch=8)
+    if INITIAL & settings.keys():
+        return [weights.numpy() for weights in model.trainable_variables]
+    generator = np.random.default_rng(1)
+    for weights in model.trainable_variables:
+        weights.assign(generator.normal(scale=0.5, size=weights.shape))
+    model.step.assign(3)
+    example = TASKS[config.data].example(config)
+    # Of text words that are known, with neither end nor padding.
+    low, high, shape = {
+        "synthetic": (0, 1000, example.shape),
+        "text": (len(SPECIAL), len(VOCABULARY), [6]),
+        "image": (0, 2, example.shape),
+    }[config.data]
+    x = tf.constant(generator.integers(low, high, [4, *shape]), example.dtype)
+    model.train_step({"x": x, "index": tf.range(4, dtype=tf.int64)})
+    return [weights.numpy() for weights in model.trainable_variables]
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "value", "beside"),
+    [
+        ("text", "seed", 2, {}),
+        ("text", "decoder", "cnn", {}),
+        ("text", "dropout", 0.5, {}),
+        ("text", "word_dropout", 0.5, {}),
+        ("text", "initial_range", 0.2, {}),
+        ("text", "kernels", "bfloat16", {}),
+        ("text", "method", "vae_svi", {}),
+        ("text", "svi_steps", 2, {}),
+        ("text", "svi_patience", 1, {"svi_rate_mean": 1.0, "svi_rate_log_variance": 1.0}),
+        ("text", "svi_init", "random", {"method": "svi"}),
+        ("text", "svi_rate_mean", 0.05, {}),
+        ("text", "svi_rate_log_variance", 0.05, {}),
+        ("text", "svi_momentum", 0.9, {}),
+        ("text", "svi_clip_norm", 0.01, {}),
+        ("text", "svi_clip_scope", "batch", {"svi_clip_norm": 0.01}),
+        ("text", "hvp", "authors", {}),
+        ("text", "hvp_step", 0.5, {"hvp": "finite_difference"}),
+        ("text", "reverse_steps", 1, {}),
+        ("text", "hvp_clip_norm", 1e-3, {}),
+        ("text", "bound_weights", "uniform", {}),
+        ("text", "kl_warmup_epochs", 1.0, {}),
+        ("text", "kl_start", 0.5, {"kl_warmup_epochs": 1.0}),
+        ("text", "kl_cycle_epochs", 0.25, {"kl_warmup_epochs": 0.25}),
+        ("text", "free_bits", 1.0, {}),
+        ("text", "optimizer", "adam", {}),
+        ("text", "learning_rate", 0.5, {}),
+        ("text", "clip_norm", 1e-3, {}),
+        ("text", "skip_norm", 1e-3, {}),
+        ("synthetic", "dropout", 0.5, {}),
+        ("synthetic", "latent_range", 0.2, {}),
+        ("image", "pixelcnn_shift_every_layer", True, {}),
+        ("image", "seed", 2, {}),
+    ],
+)  # fmt: skip
+def test_settings_reach_the_step(data, name, value, beside):
+    others = {**SMALL[data], **beside}
+    usual = {name: getattr(Config, name)} if name in INITIAL else {}  # Not named where it need not: the result is kept.
+    without, with_it = learned(**others, **usual), learned(**{**others, name: value})
+    if [weights.shape for weights in without] == [weights.shape for weights in with_it]:
+        # A step that is repeated is the same to the last bit; a finite difference is off by 1e-5.
+        distance = max(np.abs(a - b).max() for a, b in zip(without, with_it, strict=True))
+        assert distance > 1e-6, name
+
+
+def test_a_step_is_the_same_when_it_is_repeated():
+    again = learned.__wrapped__(**SMALL["text"])
+    for a, b in zip(learned(**SMALL["text"]), again, strict=True):
+        np.testing.assert_array_equal(a, b)

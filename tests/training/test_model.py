@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.data.pipeline import Split
-from sa_vae_tf.inference import METHODS, PRODUCTS, Posterior, RefinementSettings
+from sa_vae_tf.inference import METHODS, PRODUCTS, Posterior, RefinementSettings, refine
 from sa_vae_tf.models import LSTMEncoder, SyntheticGenerator
+from sa_vae_tf.training import model as model_module
 from sa_vae_tf.training.build import build_model
 from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.step import draws
@@ -273,6 +274,23 @@ def test_starts_of_the_refinement():
     encoded = model.infer(batch()).initial
     for a, b in zip(encoded, model.encoder(batch()["x"]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_evaluation_refines_as_training_does(monkeypatch):
+    seen = {}
+
+    def recorded(bound, initial, context, step_draws, settings):
+        seen.update(initial=initial, noise=step_draws.noise, settings=settings)
+        return refine(bound, initial, context, step_draws, settings)
+
+    monkeypatch.setattr(model_module, "refine", recorded)
+    model = make()
+    model.settings = RefinementSettings(0.2, 0.1, momentum=0.3, clip_norm=0.5, keep=(1, 1, 1))
+    model.infer(batch(), svi_init="random")
+    # Of what is not differentiated nothing is kept.
+    assert dataclasses.replace(seen["settings"], keep=(1, 1, 1)) == model.settings
+    # The start's noise is no step's.
+    assert not any(np.any(seen["initial"].mean == noise) for noise in seen["noise"])
 
 
 def test_another_number_of_steps_from_the_next_step_on():

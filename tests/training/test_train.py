@@ -190,3 +190,16 @@ def test_the_settings_of_a_run_say_where_its_data_is_from_any_folder(tmp_path, m
         run = train(dataclasses.replace(config, data_dir=name))
         assert run.read_config().data_dir == str(kept)
         assert kept.is_dir()
+
+
+def test_settings_of_the_whole_run(tmp_path, data_dir):
+    # The rate is halved after each epoch from the second on, whatever the bounds; validation is of seven examples.
+    settings = {"lr_decay_start_epoch": 2, "lr_decay_always": True, "max_eval_examples": 7, "num_epochs": 4}
+    config = runs.tiny(tmp_path, data_dir, method="vae", learning_rate=0.01, optimizer="adam", **settings)
+    run = train(config, verbose=0)
+    lines = runs.figures(tmp_path)
+    assert [line["learning_rate"] for line in lines] == pytest.approx([0.01, 0.01, 0.005, 0.0025])
+    best = min(line["val_nll_bound"] for line in lines)
+    results = evaluate(run, "validation", iw_samples=0, gap_steps=0, max_examples=7)
+    assert results["nll_bound"] == pytest.approx(best, rel=1e-5)
+    assert results["examples"] == 7
