@@ -51,10 +51,7 @@ INITIAL = {"initial_range", "latent_range"}
 
 @functools.cache
 def learned(**settings: Any) -> list[np.ndarray]:
-    """Returns the weights of a model of these settings after its fourth step, from fixed weights.
-
-    Those that a model begins with where the settings are of them.
-    """
+    """Returns a model's weights after a step from fixed ones; those that it begins with for settings of `INITIAL`."""
     config = Config(**{"svi_steps": 3, "latent_dim": 3, "batch_size": 4, "jit_compile": False, **settings})
     model = build_model(config, VOCABULARY, steps_per_epoch=8)
     if INITIAL & settings.keys():
@@ -117,7 +114,7 @@ def test_settings_reach_the_step(data, name, value, beside):
     usual = {name: getattr(Config, name)} if name in INITIAL else {}  # Not named where it need not: the result is kept.
     without, with_it = learned(**others, **usual), learned(**{**others, name: value})
     if [weights.shape for weights in without] == [weights.shape for weights in with_it]:
-        # A step that is repeated is the same to the last bit; a finite difference is off by 1e-5.
+        # Weights are of order one, and a step that is repeated is the same to the last bit (the test below).
         distance = max(np.abs(a - b).max() for a, b in zip(without, with_it, strict=True))
         assert distance > 1e-6, name
 

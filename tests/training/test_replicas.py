@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,24 @@ def test_devices_make_the_losses_of_one(replicas, alone, launcher, tmp_path):
     assert ended.status == 0, ended.stderr
     assert_same_figures(config.run_dir, alone.run_dir)
     assert ("--batch_size=20 is no multiple" in ended.stderr) is bool(20 % replicas)
+
+
+@pytest.mark.slow
+def test_trainings_in_one_process(alone, tmp_path):
+    # A second strategy's messages would be taken for those of the first, whose model has other shapes.
+    script = (
+        "import dataclasses, sys\n"
+        "from sa_vae_tf.training.flags import from_flagfile\n"
+        "from sa_vae_tf.training.train import train\n"
+        "for units in (4, 5):\n"
+        "    config = dataclasses.replace(from_flagfile(sys.argv[1]), strategy='mirrored', replicas=2, num_epochs=1)\n"
+        "    train(dataclasses.replace(config, units=units, run_dir=f'{sys.argv[2]}/{units}'), verbose=0)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, f"{alone.run_dir}/flags.txt", tmp_path], capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert all(runs.figures(tmp_path / units) for units in ("4", "5"))
 
 
 @pytest.mark.slow
