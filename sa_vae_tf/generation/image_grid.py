@@ -13,11 +13,12 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
     Args:
       images: [count, height, width, 1] in [0, 1]; one is white.
-      columns: images in a row; the last row may have fewer.
+      columns: images in a row, at most; the last row may have fewer.
 
     Returns:
       uint8 [height, width, 1].
     """
+    columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     cells = np.pad(_bytes(images), [(0, 0), (1, 1), (1, 1), (0, 0)], constant_values=GREY)
     height, width = cells.shape[1:3]
