@@ -22,7 +22,9 @@ def main():
     paths = [RUN_DIR.value, *COMPARE.value]
     folders = [RunFolder(RUN_DIR.value), *(RunFolder(path, flag=COMPARE.name) for path in COMPARE.value)]
     configs = [folder.read_config() for folder in folders]
-    for folder in folders:
+    for folder, config in zip(folders, configs, strict=True):
+        if not config.learns:
+            continue
         if not (metrics := folder.read_metrics()):
             raise UserError(f"--{folder.flag}={folder.path}: no epoch is finished yet; train the run first")
         if not any(math.isfinite(line.get(BOUND, math.nan)) for line in metrics):
@@ -39,7 +41,10 @@ def main():
         print("No landscape: the runs have oracles or examples of their own, by --seed, --data_seed or --num_examples")
     else:
         print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
-    epochs = {name: folder.read_metrics() for name, folder in by_name.items()}
+    epochs = {name: metrics for name, folder in by_name.items() if (metrics := folder.read_metrics())}
+    if not epochs:
+        print("No learning curves: of this generator and method nothing is learned")
+        return
     curves = draw_learning_curves(epochs, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
     for name, curve in curves.items():

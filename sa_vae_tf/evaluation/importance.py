@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior
 from sa_vae_tf.inference.bound import checked_likelihood
-from sa_vae_tf.inference.draws import GENERATOR, noise_per_example
+from sa_vae_tf.inference.draws import GENERATOR, example_numbers, latent_size, noise_per_example
 
 
 class ImportanceWeighted(NamedTuple):
@@ -52,13 +52,15 @@ def importance_weighted_nll(
       An `ImportanceWeighted`.
 
     Raises:
-      ValueError: if `samples` is below one, or the likelihood is not as said above.
+      ValueError: if `samples` is below one, or the index or the likelihood is not as said above.
 
     Source: Burda et al. 2015, Importance weighted autoencoders, equation 8.
     """
     if not tf.is_tensor(samples) and samples < 1:
         raise ValueError(f"samples={samples}: expected at least 1")
-    dtype, latent = posterior.mean.dtype, posterior.mean.shape[-1]
+    posterior = Posterior(*(tf.convert_to_tensor(part) for part in posterior))
+    index = example_numbers(index, posterior.mean)
+    dtype, latent = posterior.mean.dtype, latent_size(posterior.mean)
     noise_seed, decoder_seed = tf.unstack(tf.random.split(seed, 2, alg=GENERATOR))
 
     def add(number, largest, total, total_of_squares):

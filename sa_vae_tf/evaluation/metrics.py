@@ -78,7 +78,7 @@ def mutual_information(
 
     Source: Hoffman and Johnson 2016, ELBO surgery; He et al. 2019, Lagging inference networks, section 3.
     """
-    posterior = Posterior(tf.constant(mean, tf.float64), tf.constant(log_variance, tf.float64))
+    posterior = Posterior(*(tf.constant(np.asarray(part, np.float64)) for part in (mean, log_variance)))
     shape = posterior.mean.shape
     if shape.rank != 2 or 0 in shape or posterior.log_variance.shape != shape:
         raise ValueError(
@@ -168,7 +168,8 @@ def amortization_gap(
         result of `draw_per_example`.
       final_draws: common draws under which both posteriors are compared, leading axis their number, at least one;
         also as the first result of `draw_per_example`, with another seed.
-      settings: of the refinement, whose patience is not heeded; default `RefinementSettings()`.
+      settings: of the refinement, of which its patience, and how it is differentiated, are not heeded; default
+        `RefinementSettings()`.
 
     Returns:
       An `AmortizationGap`. A single example's gap can be below zero, by the noise of the final draws or where the
@@ -176,7 +177,7 @@ def amortization_gap(
 
     Source: Cremer et al. 2018, Inference suboptimality in variational autoencoders, section 3.
     """
-    settings = dataclasses.replace(settings or RefinementSettings(), patience=None)
+    settings = dataclasses.replace(settings or RefinementSettings(), patience=None, product="exact", keep=(0, 0, 0))
     path = refine(bound, initial, context, step_draws, settings).path
     half = tf.shape(path.mean)[0] // 2
     converged = Posterior(*(tf.reduce_mean(part[half:], 0) for part in path))

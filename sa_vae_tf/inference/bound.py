@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -29,8 +30,10 @@ def checked_likelihood(likelihood: tf.Tensor, z: tf.Tensor) -> tf.Tensor:
     """Returns what a decoder's negative log-likelihood of z returned, [batch].
 
     Raises:
-      ValueError: if it is of another shape than [batch], or of another type than z.
+      ValueError: if it is no tensor, of another shape than [batch], or of another type than z.
     """
+    if not tf.is_tensor(likelihood):
+        raise ValueError(f"negative_log_likelihood returned a {type(likelihood).__name__}: expected a tensor [batch]")
     if not likelihood.shape.is_compatible_with(z.shape[:1]) or likelihood.dtype != z.dtype:
         raise ValueError(
             f"negative_log_likelihood returned {likelihood.dtype.name} {likelihood.shape}: expected "
@@ -48,13 +51,18 @@ def negative_elbo(
       negative_log_likelihood: function (z, context, *, seed) -> [batch] in nats, summed over the parts of an
         example, in the float type of z. z is [batch, latent], or None for a language model without latent variable;
         seed is for dropout.
-      kl_weight: scalar weight of the KL term; below one during warm-up (section 4.2).
+      kl_weight: scalar weight of the KL term, or one for each example; below one during warm-up (section 4.2).
       free_bits: nats of each dimension's KL that cost nothing; see `charged_kl`.
 
     Returns:
       A function (posterior, context, draw) -> [batch] in nats. Posterior None gives the plain likelihood. It raises
-      ValueError where the likelihood is not as said above.
+      ValueError where the likelihood or the weight is not as said above.
+
+    Raises:
+      ValueError: if `free_bits` is no number, or negative.
     """
+    if not (isinstance(free_bits, numbers.Real) and free_bits >= 0):
+        raise ValueError(f"free_bits={free_bits!r}: expected a number of Python or NumPy that is not negative")
 
     def bound(posterior: Posterior | None, context: Any, draw: Draw) -> tf.Tensor:
         if posterior is None:
@@ -69,6 +77,8 @@ def negative_elbo(
         likelihood = checked_likelihood(negative_log_likelihood(z, context, seed=draw.seed), z)
         # tf.cast alone takes a Python number through float32.
         weight = tf.cast(tf.convert_to_tensor(kl_weight, dtype_hint=likelihood.dtype), likelihood.dtype)
+        if weight.shape.rank and not weight.shape.is_compatible_with(likelihood.shape):
+            raise ValueError(f"kl_weight of shape {weight.shape}: expected a scalar, or {likelihood.shape}")
         return likelihood + weight * charged_kl(posterior, free_bits)
 
     return bound

@@ -71,6 +71,8 @@ def check_derivative(loss: Callable[[], tf.Tensor], variables: Sequence[Any], se
     rng, largest = np.random.default_rng(seed), 0.0
     for variable, gradient in zip(variables, gradients, strict=True):
         at = variable.numpy()
+        if not at.size:
+            continue
         direction = _direction(gradient, rng)
         step = STEPS[dtype] * max(np.linalg.norm(at), 0.1 * np.sqrt(at.size))
         expected, unsure = _slope(run, variable, at, direction, step)

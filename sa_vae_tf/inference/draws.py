@@ -70,6 +70,12 @@ def example_numbers(index: Any, like: tf.Tensor | None = None) -> tf.Tensor:
     return index
 
 
+def latent_size(part: tf.Tensor) -> int | tf.Tensor:
+    """Returns the number of latent dimensions of a posterior's part, a tensor where the graph does not know it."""
+    size = part.shape[-1]
+    return tf.shape(part)[-1] if size is None else size
+
+
 def noise_per_example(
     index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> tf.Tensor:
@@ -166,7 +172,7 @@ def draw_per_example(like: Posterior, index: tf.Tensor, steps: int | tf.Tensor, 
     if not tf.is_tensor(steps) and steps < 0:
         raise ValueError(f"steps={steps}: expected a number that is not negative")
     index = example_numbers(index, like.mean)
-    latent = like.mean.shape[-1]
+    latent = latent_size(like.mean)
     final_key, step_key, seed_key = tf.unstack(tf.random.split(seed, 3, alg=GENERATOR))
     final_noise = noise_per_example(index, [latent], final_key, like.mean.dtype)
     step_noise = noise_per_example(index, [steps, latent], step_key, like.mean.dtype)

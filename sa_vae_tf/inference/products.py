@@ -80,7 +80,7 @@ def exact(
         objective = pairing + tf.reduce_sum(bound_weight * value)
     try:
         return dense_gradients(outer, objective, [*posterior, *sources])
-    except LookupError as error:
+    except (LookupError, NotImplementedError) as error:  # The latter of what is recomputed, as by keras.remat.
         raise LookupError(
             f"the bound has no second derivative in TensorFlow ({error}); expected product='finite_difference', or "
             "other operations"

@@ -60,7 +60,7 @@ def refine(
       A `Refined`. With K = 0 its posterior is `initial`.
 
     Raises:
-      TypeError: if `initial` is no posterior, or `context` holds something else.
+      TypeError: if `initial` is no posterior, `settings` no settings, or `context` holds something else.
       ValueError: if `initial` is of another shape or float type, if `draws` holds no tensor or tensors of other
         lengths, if `bound` returns something else, or with product 'authors' if `context` holds a float tensor, since
         the authors' joint clip is over the gradients of the weights themselves.
@@ -68,7 +68,9 @@ def refine(
 
     Source: section 3, Algorithm 1 and footnote 6.
     """
-    settings = settings or RefinementSettings()
+    settings = RefinementSettings() if settings is None else settings
+    if not isinstance(settings, RefinementSettings):
+        raise TypeError(f"settings: expected RefinementSettings, got {type(settings).__name__}")
     initial = _checked(initial)
     flat_draws = tf.nest.flatten(draws)
     if not flat_draws or any(leaf is None for leaf in flat_draws):

@@ -56,12 +56,14 @@ class Config:
     batch_size: int = _option(50, "Examples in a training step.", low=1)
     words_at_once: int = _option(
         0, "Words of text, padding included, that a step gives the decoder at once; a longer batch is taken in equal "
-        "parts, whose gradients are added. 0: as many as make 60 million scores of the vocabulary, on a GPU all.",
+        "parts, whose gradients are added, each clipped by itself where --hvp_clip_norm is set. 0: as many as make 60 "
+        "million scores of the vocabulary, on a GPU all.",
         low=0, data="text",
     )  # fmt: skip
     images_at_once: int = _option(
         0, "Images, at most, that a step gives the decoder at once; a larger batch is taken in as few equal parts as "
-        "can be, whose gradients are added. 0: by the decoder's size (25 of 50 at the paper's), on a GPU all.",
+        "can be, whose gradients are added, each clipped by itself where --hvp_clip_norm is set. 0: by the decoder's "
+        "size (25 of 50 at the paper's), on a GPU all.",
         low=0, data="image",
     )  # fmt: skip
     kept_mib: int = _option(
@@ -315,6 +317,11 @@ class Config:
                 f"--bound_weights={self.bound_weights}: expected final, ends, uniform or {steps + 1} weights"
             )
         return weights
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train: the oracle is fixed, and some methods have no encoder."""
+        return self.data != "synthetic" or self.generator != "oracle" or METHODS[self.method].encoder
 
     @property
     def takes_differences(self) -> bool:

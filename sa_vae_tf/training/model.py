@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -175,8 +176,8 @@ class LatentVariableModel(keras.Model):
         sane = tf.math.is_finite(norm) & (norm <= self.skip_norm)
         self.skipped.assign_add(tf.cond(sane, learn, skip))
         self.step.assign_add(1)
-        results = {name: self.shown[name].result() for name in figures}
-        return {**results, "gradient_norm": self.gradient_norm.result(), "skipped_steps": self.skipped}
+        results = {metric.name: _mean(metric) for metric in (*map(self.shown.get, figures), self.gradient_norm)}
+        return {**results, "skipped_steps": self.skipped}
 
     def infer(
         self,
@@ -244,3 +245,8 @@ class LatentVariableModel(keras.Model):
         # After a start of an example's own noise every unit is active, whatever it knows of x.
         counts = self.method.latent and self.start != "random"
         return {**results, "active_units": self.active_units.result()} if counts else results
+
+
+def _mean(metric: keras.metrics.Mean) -> tf.Tensor:
+    """Returns the mean of the steps that were taken; no number, where all were skipped, rather than Keras's zero."""
+    return tf.where(metric.count > 0, metric.result(), math.nan)

@@ -115,6 +115,12 @@ def _train(
             config.batch_size,
             strategy.num_replicas_in_sync,
         )
+    if config.takes_differences and config.data == "text" and config.decoder == "cnn":
+        logger.warning(
+            "--hvp=%s: takes differences of gradients, which jump at the kinks of the relus of --decoder=cnn; the "
+            "derivative may be several times too long; expected exact",
+            config.hvp,
+        )
     _warn_of_small_parts(config, model.entries_at_once, strategy.num_replicas_in_sync if strategy else 1)
     if model.replicas:
         check_agreement(model.replicas, config, sources, data.vocabulary)

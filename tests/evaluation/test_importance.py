@@ -104,6 +104,16 @@ def test_a_number_of_samples_that_the_graph_does_not_know():
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
+def test_a_latent_size_that_the_graph_does_not_know():
+    x = model.examples(4)
+    wide = tf.TensorSpec([None, None], tf.float64)
+    graph = tf.function(lambda *parts: estimate(x, Posterior(*parts), 10), input_signature=[wide, wide])
+    posterior = off_posterior(x)
+    np.testing.assert_allclose(graph(*posterior).nll, estimate(x, posterior, 10).nll, rtol=1e-9)
+    arrays = Posterior(*(part.numpy() for part in posterior))
+    np.testing.assert_array_equal(estimate(x, arrays, 10).nll, estimate(x, posterior, 10).nll)
+
+
 def test_weights_beyond_the_range_of_floats():
     # exp(-1e4) is zero and exp(1e4) infinite in float32. A sample may be impossible; of one example all are.
     def nll(z, context, seed):
@@ -141,6 +151,12 @@ def test_a_likelihood_that_is_not_one_number_for_each_example(wrong):
             lambda z, x, seed: wrong(model.negative_log_likelihood(z, x, seed=seed)),
             off_posterior(x), x, indices(3), 2, SEED,
         )  # fmt: skip
+
+
+def test_an_index_of_other_examples():
+    x = model.examples(3)
+    with pytest.raises(ValueError, match=r"index of shape \(1,\): expected one number for each example"):
+        estimate(x, off_posterior(x), 2, index=indices(1))
 
 
 def test_no_samples_refused():

@@ -58,6 +58,13 @@ def test_mutual_information_against_tfp(monkeypatch, examples, batch_size, pairs
     assert result.kl == pytest.approx(np.mean(np.sum(kl, -1)), rel=1e-12)
 
 
+def test_posteriors_of_float32_are_taken_as_they_are():
+    mean, log_variance = (part.astype(np.float32) for part in random_posterior(12, 3))
+    wide = mutual_information(mean.astype(np.float64), log_variance.astype(np.float64), (1, 2))
+    for kind in (np.asarray, tf.constant):
+        assert mutual_information(kind(mean), kind(log_variance), (1, 2)) == wide
+
+
 def test_a_collapsed_posterior_carries_no_information():
     result = mutual_information(np.zeros([50, 4]), np.zeros([50, 4]), seed=(0, 0))
     np.testing.assert_allclose(result, 0, atol=1e-12)
@@ -89,11 +96,11 @@ def test_active_units_by_unbiased_variance():
         active_units(means[:1])
 
 
-def gap_of(x, initial, steps=200, final=64, index=None, patience=None):
+def gap_of(x, initial, steps=200, final=64, index=None, **options):
     index = tf.range(len(x), dtype=tf.int64) if index is None else index
     step_draws, _ = draw_per_example(initial, index, steps, tf.constant([1, 2]))
     final_draws, _ = draw_per_example(initial, index, final, tf.constant([3, 4]))
-    settings = RefinementSettings(step_size_mean=0.02, step_size_log_variance=0.02, patience=patience)
+    settings = RefinementSettings(step_size_mean=0.02, step_size_log_variance=0.02, **options)
     bound = negative_elbo(model.negative_log_likelihood)
     return tf.function(amortization_gap)(bound, initial, x, step_draws, final_draws, settings)
 
@@ -141,3 +148,13 @@ def test_an_examples_gap_does_not_depend_on_its_batch_nor_on_patience(gap):
     )
     # Rounding differs with the batch and the refinement carries it on.
     np.testing.assert_allclose(some.gap, result.gap.numpy()[rows], rtol=1e-9)
+
+
+def test_a_gap_does_not_ask_how_the_refinement_is_differentiated():
+    # The context holds floats, through which the authors' product has no derivative.
+    x = model.examples(3)
+    initial = Posterior(*(part + 0.5 for part in model.exact_posterior(x)))
+    exact, authors = (
+        gap_of(x, initial, product=product, clip_scope="batch").gap.numpy() for product in ("exact", "authors")
+    )
+    np.testing.assert_array_equal(exact, authors)

@@ -61,6 +61,30 @@ def test_without_latent_variable():
     assert seed is drawn.seed
 
 
+def test_a_kl_weight_for_each_example():
+    posterior = Posterior(tf.ones([2, 3]), tf.ones([2, 3]))
+    drawn = Draw(tf.zeros([2, 3]), tf.zeros([2], tf.int32))
+    x = tf.zeros([2, 3])
+    both = negative_elbo(gaussian, tf.constant([0.2, 0.7]))(posterior, x, drawn)
+    each = [negative_elbo(gaussian, weight)(posterior, x, drawn)[i] for i, weight in enumerate((0.2, 0.7))]
+    np.testing.assert_allclose(both, each, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"kl_weight of shape \(2, 1\): expected a scalar, or \(2,\)"):
+        negative_elbo(gaussian, tf.fill([2, 1], 0.5))(posterior, x, drawn)
+
+
+@pytest.mark.parametrize("free_bits", [tf.constant(0.5), -1.0, None])
+def test_free_bits_are_a_number(free_bits):
+    with pytest.raises(ValueError, match=r"^free_bits=.*: expected a number of Python or NumPy that is not negative"):
+        negative_elbo(gaussian, free_bits=free_bits)
+
+
+@pytest.mark.parametrize("value", [None, np.zeros(2, np.float32)], ids=["nothing", "array"])
+def test_a_likelihood_that_is_no_tensor_is_refused(value):
+    posterior = Posterior(tf.zeros([2, 3]), tf.zeros([2, 3]))
+    with pytest.raises(ValueError, match=r"^negative_log_likelihood returned a (NoneType|ndarray): expected a tensor"):
+        negative_elbo(lambda z, context, seed: value)(posterior, None, Draw(posterior.mean, tf.zeros([2], tf.int32)))
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape"), [(tf.float32, [2, 1]), (tf.float32, []), (tf.bfloat16, [2])], ids=["matrix", "mean", "type"]
 )

@@ -53,6 +53,11 @@ def test_a_derivative_that_is_exact():
         np.testing.assert_array_equal(variable.numpy(), value)
 
 
+def test_a_variable_without_numbers():
+    variable = tf.Variable([1.0, 2.0])
+    assert check_derivative(lambda: tf.reduce_sum(variable**2), [variable, tf.Variable(tf.zeros([0, 3]))]) < 1e-3
+
+
 def test_a_variable_that_is_a_number():
     variable = tf.Variable(2.0, name="number")
     assert check_derivative(lambda: variable**3, [variable]) < 1e-3

@@ -96,6 +96,16 @@ def test_a_number_of_steps_that_the_graph_does_not_know():
             np.testing.assert_array_equal(one.seed, other.seed)
 
 
+def test_a_latent_size_that_the_graph_does_not_know():
+    like, index = posterior(4), tf.range(4, dtype=tf.int64)
+    wide = tf.TensorSpec([None, None], like.mean.dtype)
+    graph = tf.function(
+        lambda *parts: draw_per_example(Posterior(*parts), index, 2, SEED), input_signature=[wide, wide]
+    )
+    for found, expected in zip(graph(*like), draw_per_example(like, index, 2, SEED), strict=True):
+        np.testing.assert_allclose(found.noise, expected.noise, rtol=1e-6)  # Of the inverse error function in a graph.
+
+
 def test_seeds_and_indices_give_unrelated_noise():
     # 2**32 + 1 and 1 have their low halves in common.
     index = tf.constant([0, 1, 2**32 + 1, 2**40], tf.int64)

@@ -355,6 +355,13 @@ def test_settings_refused(arguments, message):
         RefinementSettings(**arguments)
 
 
+@pytest.mark.parametrize("settings", [0.1, {"momentum": 0.1}, RefinementSettings], ids=str)
+def test_settings_of_another_kind_refused(settings):
+    problem = toy.make(1)
+    with pytest.raises(TypeError, match=r"^settings: expected RefinementSettings, got (float|dict|type)"):
+        refine(problem.bound, problem.initial, None, problem.step_draws, settings)
+
+
 @pytest.mark.parametrize("draws", [(), None])
 def test_no_draws_refused(draws):
     problem = toy.make(1)

@@ -9,6 +9,10 @@ from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_el
 
 # TensorFlow's own.
 _moments, _resize = tf.nn.moments.__wrapped__, tf.image.resize.__wrapped__
+_cross_entropy = tf.nn.softmax_cross_entropy_with_logits.__wrapped__
+
+# Under whose names TensorFlow is known.
+NAMES = {"tf": tf, "compat.v1": tf.compat.v1, "compat.v2": tf.compat.v2}
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.float16])
@@ -29,7 +33,9 @@ def test_values_and_first_derivatives_are_tensorflows_to_the_bit(arguments, dtyp
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_second_derivatives_are_those_of_a_variance():
+@pytest.mark.parametrize("name", NAMES)
+def test_second_derivatives_are_those_of_a_variance(name):
+    moments = NAMES[name].nn.moments
     x = tf.constant(np.random.default_rng(1).normal(size=[6]))
 
     def second(variance_of):
@@ -42,8 +48,7 @@ def test_second_derivatives_are_those_of_a_variance():
         return outer.jacobian(first, x)
 
     expected = second(lambda x: tf.reduce_mean(x * x) - tf.reduce_mean(x) ** 2)
-    for moments in (tf.nn.moments, tf.compat.v1.nn.moments):
-        np.testing.assert_allclose(second(lambda x, moments=moments: moments(x, [0])[1]), expected, rtol=1e-12)
+    np.testing.assert_allclose(second(lambda x: moments(x, [0])[1]), expected, rtol=1e-12)
     assert np.max(np.abs(second(lambda x: _moments(x, [0])[1]) - expected)) > 0.05  # What there is to mend.
 
 
@@ -69,6 +74,11 @@ METHODS = ("bilinear", "bicubic", "lanczos3")
 RESIZED = {
     **{method: lambda x, method=method: tf.image.resize(x, [4, 4], method) for method in METHODS},
     "with pad": lambda x: tf.image.resize_with_pad(x, 4, 4),
+    "compat.v2": lambda x: tf.compat.v2.image.resize(x, [4, 4]),
+    "compat.v1": lambda x: tf.compat.v1.image.resize(x, [4, 4]),
+    "compat.v1, bilinear": lambda x: tf.compat.v1.image.resize_bilinear(x, [4, 4]),
+    "compat.v1, bicubic": lambda x: tf.compat.v1.image.resize_bicubic(x, [4, 4]),
+    "compat.v1, images": lambda x: tf.compat.v1.image.resize_images(x, [4, 4]),
 }
 
 
@@ -97,6 +107,57 @@ def test_second_derivatives_of_resized_images(resized, where):
     expected = (-tf.sin(flat @ matrix) * (flat_direction @ matrix)) @ tf.transpose(matrix)
     actual = (second if where == "eager" else tf.function(second))(x)
     np.testing.assert_allclose(tf.reshape(actual, [1, 6]), expected, rtol=1e-4, atol=1e-5)  # Sums of 16 in float32.
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64, tf.float16, tf.bfloat16])
+def test_cross_entropies_and_first_derivatives_are_tensorflows_to_the_bit(dtype, axis):
+    rng = np.random.default_rng(1)
+    labels, logits = tf.constant(rng.dirichlet([1] * 5, 4), dtype), tf.constant(5 * rng.normal(size=[4, 5]), dtype)
+
+    def found(function):
+        with tf.GradientTape() as tape:
+            tape.watch([labels, logits])
+            entropy = function(labels=labels, logits=logits, axis=axis)
+            value = tf.reduce_sum(tf.sin(entropy))
+        return [entropy, *tape.gradient(value, [labels, logits])]
+
+    for ours, theirs in zip(found(tf.nn.softmax_cross_entropy_with_logits), found(_cross_entropy), strict=True):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    own = tf.nn.softmax_cross_entropy_with_logits(labels.numpy(), logits, axis)
+    np.testing.assert_array_equal(own, _cross_entropy(labels, logits, axis))
+
+
+def mixed(cross_entropy):
+    """Returns the derivative, to labels and logits, of that of a cross-entropy to both along a direction."""
+    rng = np.random.default_rng(1)
+    at = [tf.constant(rng.dirichlet([1] * 5, 4)), tf.constant(rng.normal(size=[4, 5]))]
+    directions = [tf.constant(rng.normal(size=[4, 5])) for _ in at]
+    with tf.GradientTape() as outer:
+        outer.watch(at)
+        with tf.GradientTape() as inner:
+            inner.watch(at)
+            value = tf.reduce_sum(tf.sin(cross_entropy(*at)))
+        pairs = zip(inner.gradient(value, at), directions, strict=True)
+        pairing = tf.add_n([tf.reduce_sum(gradient * direction) for gradient, direction in pairs])
+    return outer.gradient(pairing, at)
+
+
+@pytest.mark.parametrize(
+    "cross_entropy",
+    [
+        tf.nn.softmax_cross_entropy_with_logits,
+        tf.compat.v2.nn.softmax_cross_entropy_with_logits,
+        lambda labels, logits: keras.losses.categorical_crossentropy(labels, logits, from_logits=True),
+    ],
+    ids=["tf", "compat.v2", "Keras"],
+)
+def test_second_derivatives_to_labels_and_logits(cross_entropy):
+    expected = mixed(lambda labels, logits: -tf.reduce_sum(labels * tf.nn.log_softmax(logits), -1))
+    for ours, plain in zip(mixed(cross_entropy), expected, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-12, atol=1e-14)
+    assert np.max(np.abs(mixed(_cross_entropy)[0] - expected[0])) > 0.05  # What there is to mend.
 
 
 @pytest.mark.parametrize("variable", [tf.Variable, keras.Variable])

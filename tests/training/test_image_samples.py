@@ -91,5 +91,6 @@ def test_a_grid():
         [g] * 10,
         [g] * 10,
     ]
-    pair = image_grid(side_by_side(shades[:1], np.ones([1, 1, 2, 1], np.uint8)), columns=4)[..., 0]  # No room for more than there are.
+    # No empty columns of more than there are.
+    pair = image_grid(side_by_side(shades[:1], np.ones([1, 1, 2, 1], np.uint8)), columns=4)[..., 0]
     assert pair[2].tolist() == [g, g, 0, 51, g, 255, 255, g, g]

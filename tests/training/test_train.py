@@ -16,7 +16,7 @@ from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
-from tests import runs
+from tests import corpora, runs
 
 RESUMED = {
     "sgd": {"method": "sa_vae", "dropout": 0.2, "kl_warmup_epochs": 1.5, "learning_rate": 0.5},
@@ -141,6 +141,14 @@ def test_svi_under_the_oracle_trains_nothing_but_has_a_checkpoint(tmp_path, data
         train(runs.tiny(tmp_path, data_dir, method="svi", generator="oracle"), verbose=0)
     assert "Nothing to train" in caplog.text
     assert runs.numbers(tmp_path / "checkpoints" / "latest") == [0]
+
+
+@pytest.mark.parametrize(("hvp", "warned"), [("exact", False), ("finite_difference", True), ("authors", True)])
+def test_differences_over_relus_are_warned_of(tmp_path, data_dir, caplog, hvp, warned):
+    config = corpora.tiny(tmp_path / "run", data_dir, corpora.write(tmp_path), decoder="cnn", hvp=hvp, num_epochs=0)
+    with caplog.at_level(logging.WARNING, "sa_vae_tf"):
+        train(config, verbose=0)
+    assert ("kinks of the relus" in caplog.text) == warned
 
 
 def test_patience_and_a_shortened_reverse_pass_train_and_evaluate(tmp_path, data_dir):
