@@ -2,15 +2,17 @@
 
 Each line of a text, .gz too, becomes a line of JSON: its number, its text, and its figures or the `error` that kept it
 from being scored; so does each image of an array of NumPy, numbered from 0. Noise, and the draw of pixels between 0 and
-1, are those of bin/evaluate.py --test_file. What is scored is kept in a hidden file beside the output until that is
-whole: after a stop, the same command goes on.
+1, are those of bin/evaluate.py --test_file. What is scored is kept in a hidden file beside the output, batch by batch,
+until that is whole: after a stop, the same command goes on.
 
 This file needs TensorFlow and nothing else of its repository.
 """
 
 import codecs
 import contextlib
+import errno
 import fcntl
+import glob
 import gzip
 import hashlib
 import itertools
@@ -20,6 +22,7 @@ import os
 import platform
 import re
 import signal
+import stat
 import sys
 import time
 import warnings
@@ -65,10 +68,11 @@ INPUT = flags.DEFINE_string(
     "height x width, and perhaps x 1, of intensities in [0, 1], or bytes of which 255 is 1.",
 )
 OUTPUT = flags.DEFINE_string("output", "", "File of the JSON lines, which must not be there yet.")
-flags.DEFINE_integer("svi_steps", None, "Refinement steps; default: as in training.", lower_bound=0)
-flags.DEFINE_integer("iw_samples", None, "Samples of the importance-weighted NLL; default: none.", lower_bound=0)
-flags.DEFINE_integer("seed", None, "Seed of all noise; default: 0.", lower_bound=0, upper_bound=2**31 - 1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Examples scored at once; figures do not depend on it.", 1)
+LARGEST = 2**31 - 1
+flags.DEFINE_integer("svi_steps", None, "Refinement steps; default: as in training.", 0, LARGEST)
+flags.DEFINE_integer("iw_samples", None, "Samples of the importance-weighted NLL; default: none.", 0, LARGEST)
+flags.DEFINE_integer("seed", None, "Seed of all noise; default: 0.", 0, LARGEST)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Examples scored at once; figures do not depend on it.", 1, LARGEST)
 OPTIONS = ("svi_steps", "iw_samples", "seed")
 
 # Batches that are read together and sorted, so that each is of sentences of like length.
@@ -83,8 +87,10 @@ REPORTED_ERRORS = 5
 LONGEST = 2_000  # characters of a message
 # The checksums of an export's files.
 MANIFEST = "assets.extra/SHA256SUMS"
-# How a .npy begins.
-ARRAY = b"\x93NUMPY"
+# How files begin that are no text.
+ARRAY, GZIP, UTF_16 = b"\x93NUMPY", b"\x1f\x8b", (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# Errors after which the same command may go on.
+MENDED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FAILED, WRONG_INPUT = 1, 2
 # As shells count what SIGPIPE ended.
 UNREAD = 128 + signal.SIGPIPE
@@ -98,12 +104,16 @@ class WrongInput(ValueError):
 
 
 class Example(NamedTuple):
-    """A line or an image: how its record begins, what is scored, its length, and why it is not scored, or nothing."""
+    """A line or an image: what its record begins with, what is scored, its length, and why it is not scored or ''."""
 
-    record: dict[str, Any]
+    begin: dict[str, Any]
     content: Any
     length: int
     error: str
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return self.begin | ({"error": self.error} if self.error else {})
 
 
 class Source(NamedTuple):
@@ -125,6 +135,7 @@ class Source(NamedTuple):
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     warnings.simplefilter("ignore")  # Of NumPy on a header that it reads as Python.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for path in (SAVED_MODEL, INPUT, OUTPUT):
         flags.FLAGS[path.name].value = os.path.expanduser(path.value)  # Shells leave a ~ behind an equals sign.
     try:
@@ -136,7 +147,8 @@ def main(argv: list[str]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(UNREAD)
     except OSError as error:
-        fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}; the same command goes on", FAILED)
+        goes_on = "; the same command goes on" if error.errno in MENDED else ""
+        fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}{goes_on}", FAILED)
 
 
 def score_file() -> None:
@@ -146,8 +158,7 @@ def score_file() -> None:
     output, folder = Path(OUTPUT.value), Path(SAVED_MODEL.value)
     if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
         raise WrongInput(f"--output={OUTPUT.value}: expected a file in a folder that can be written")
-    if output.exists():
-        raise WrongInput(f"--output={output}: is there already; expected the name of a new file")
+    check_new(output)
     about = read_description(folder)
     options = {name: flags.FLAGS[name].value for name in OPTIONS if flags.FLAGS[name].value is not None}
     inputs = about["signatures"]["score"]["inputs"]
@@ -161,40 +172,88 @@ def score_file() -> None:
             return model.score(tf.constant(source.batch(contents, places)), **index, **options)
 
         with open_partial(output, name) as partial:
-            tally, at_once = Tally(source), BATCHES_AT_ONCE * BATCH_SIZE.value
-            tally.resume(partial, at_once)
-            rest = itertools.islice(source.examples, tally.read, None)
-            while examples := list(itertools.islice(rest, at_once)):
-                for record in score_examples(examples, tally.scored, score):
-                    partial.write(json_line(record).encode())
-                    tally.add(record)
-                partial.flush()
-                os.fsync(partial.fileno())
-                tally.show()
+            tally = Tally(source)
+            while examples := list(itertools.islice(source.examples, BATCHES_AT_ONCE * BATCH_SIZE.value)):
+                score_examples(examples, score, partial, tally)
+            try:
+                output.touch(exist_ok=False)  # So that no other process takes the name.
+            except FileExistsError:
+                kept = f"is there already; what was scored is in {partial.name}"
+                raise OSError(errno.EEXIST, kept, OUTPUT.value) from None
             Path(partial.name).replace(output)
     tally.report()
     print(f"Scores: {output}")
 
 
-def score_examples(examples: list[Example], scored: int, score: Callable) -> list[dict[str, Any]]:
-    """Returns a record for each example, having scored those of like length together.
+def check_new(output: Path) -> None:
+    if output.exists():
+        raise WrongInput(f"--output={output}: is there already; expected the name of a new file")
+
+
+def score_examples(examples: list[Example], score: Callable, partial: IO[bytes], tally: "Tally") -> None:
+    """Writes a record for each example, those of like length scored together.
+
+    They are written batch by batch, first those that are not scored, and in their own order when all are there. Batches
+    that the file has already are not scored again.
 
     Args:
       examples: one after the other.
-      scored: number of examples before them that were scored.
       score: function of contents and their places among all that are scored, to figures by name.
+      partial: file that ends with the records of all examples before them, or goes on with some of theirs.
+      tally: of the examples before them, to which they are added.
     """
-    records = [example.record | ({"error": example.error} if example.error else {}) for example in examples]
-    right = [i for i, example in enumerate(examples) if not example.error]
-    place = {i: scored + k for k, i in enumerate(right)}
-    right.sort(key=lambda i: examples[i].length)
-    for start in range(0, len(right), BATCH_SIZE.value):
-        batch = right[start : start + BATCH_SIZE.value]
-        figures = score([examples[i].content for i in batch], [place[i] for i in batch])
-        for name in sorted(figures):
-            for i, value in zip(batch, figures[name].numpy().tolist(), strict=True):
-                records[i][name] = value if math.isfinite(value) else None  # JSON has no other word for it.
-    return records
+    start, records = partial.tell(), read_back(partial, examples)
+    if not records:
+        records = [example.record for example in examples]
+        wrong = [i for i, example in enumerate(examples) if example.error]
+        right = [i for i, example in enumerate(examples) if not example.error]
+        place = {i: tally.scored + k for k, i in enumerate(right)}
+        right.sort(key=lambda i: examples[i].length)
+        size, done = BATCH_SIZE.value, 0
+        for batch in filter(None, [wrong, *(right[k : k + size] for k in range(0, len(right), size))]):
+            if found := read_back(partial, [examples[i] for i in batch]):
+                for i, record in zip(batch, found, strict=True):
+                    records[i] = record
+            else:
+                if batch is not wrong:
+                    figures = score([examples[i].content for i in batch], [place[i] for i in batch])
+                    for name in sorted(figures):
+                        for i, value in zip(batch, figures[name].numpy().tolist(), strict=True):
+                            # JSON has no other word for what is no number.
+                            records[i][name] = value if math.isfinite(value) else None
+                write(partial, [records[i] for i in batch])
+                tally.fresh += len(batch)
+            done += len(batch)
+            tally.show(done, len(examples))
+        partial.seek(start)
+        write(partial, records)
+        os.fsync(partial.fileno())
+    tally.add(records)
+
+
+def read_back(partial: IO[bytes], examples: list[Example]) -> list[dict[str, Any]]:
+    """Returns the records of these examples if they come next in the file; else nothing, and the place stays."""
+    start, records = partial.tell(), []
+    for example in examples:
+        line = partial.readline()
+        try:
+            record = json.loads(line) if line.endswith(b"\n") else {}
+            if not example.record.items() <= record.items():
+                break
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            break
+        records.append(record)
+    else:
+        return records
+    partial.seek(start)
+    return []
+
+
+def write(partial: IO[bytes], records: list[dict[str, Any]]) -> None:
+    """Writes records in place of whatever comes after."""
+    partial.write("".join(map(json_line, records)).encode())
+    partial.truncate()
+    partial.flush()
 
 
 def json_line(record: dict[str, Any]) -> str:
@@ -222,8 +281,10 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
     """Yields the lines of a file, holding one at a time in memory."""
     number = 0
     try:
-        if file.peek(len(ARRAY))[: len(ARRAY)] == ARRAY:  # type: ignore[attr-defined]
-            raise WrongInput(f"--input={INPUT.value}: an array of NumPy; a model of text scores lines of text")
+        beginning = file.peek(len(ARRAY))  # type: ignore[attr-defined]
+        for kind, starts in (("an array of NumPy", ARRAY), ("a gzip file", GZIP), ("UTF-16", UTF_16)):
+            if beginning.startswith(starts):
+                raise WrongInput(f"--input={INPUT.value}: {kind}; expected lines of text in UTF-8, or a .gz of them")
         while content := file.readline(MAX_BYTES):
             number += 1
             cut = len(content) == MAX_BYTES and not content.endswith(b"\n")
@@ -242,6 +303,8 @@ def read_lines(file: IO[bytes], max_length: int) -> Iterator[Example]:
                 yield checked(number, content.rstrip(b"\r\n"), max_length)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise WrongInput(f"--input={INPUT.value}: damaged gzip file, after line {number:,} ({error})") from None
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, INPUT.value) from None
 
 
 def line(number: int, text: str, words: int, error: str) -> Example:
@@ -303,9 +366,9 @@ def open_array() -> np.ndarray:
     except OSError as error:
         raise WrongInput(f"--input={INPUT.value}: cannot be read ({error.strerror or error})") from None
     except Exception:  # NumPy reads the header as Python: whatever that raises.
-        raise WrongInput(f"--input={INPUT.value}: a model of images scores a .npy with an array of numbers") from None
+        raise WrongInput(f"--input={INPUT.value}: expected a .npy, whole, with an array of numbers") from None
     if not isinstance(array, np.ndarray):
-        raise WrongInput(f"--input={INPUT.value}: holds several arrays; expected a .npy, which has one")
+        raise WrongInput(f"--input={INPUT.value}: a .npz; expected a .npy, which has one array")
     return array
 
 
@@ -321,16 +384,26 @@ SOURCES = {"text": open_lines, "image": open_images}
 @contextlib.contextmanager
 def open_partial(output: Path, name: str) -> Iterator[IO[bytes]]:
     """Opens the file of what is scored so far, for this process alone."""
-    with open(output.with_name(f".{output.name}.{name}.partial"), "a+b") as file:
+    path = output.with_name(f".{output.name}.{name}.partial")
+    others = sorted({*path.parent.glob(f".{glob.escape(output.name)}.{'?' * len(name)}.partial")} - {path})
+    for other in others:
+        warn(f"{other}: was scored of another input, or with other options, and is not gone on with")
+    with open(path, "r+b", opener=lambda name, how: os.open(name, how | os.O_CREAT, 0o666)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise WrongInput(f"--output={output}: another process is writing it") from None
+        check_new(output)  # Another process may have ended just now.
+        wrong = False
         try:
             yield file
-        except WrongInput:  # What mends it changes the input, and what was scored of this one serves for nothing.
-            Path(file.name).unlink()
+        except WrongInput:
+            wrong = True
             raise
+        finally:
+            # What mends a wrong input changes it, and what was scored of this one serves for nothing.
+            if path.exists() and (wrong or not path.stat().st_size):
+                path.unlink()
 
 
 def identity(folder: Path, options: dict[str, Any]) -> str:
@@ -338,7 +411,9 @@ def identity(folder: Path, options: dict[str, Any]) -> str:
     status = os.stat(INPUT.value)
     digest = hashlib.sha256()
     digest.update((folder / MANIFEST).read_bytes())  # It has the checksums of all other files.
-    of_input = os.path.realpath(INPUT.value), status.st_size, status.st_mtime_ns
+    of_input: tuple = (INPUT.value,)  # A pipe is another each time; what was scored of it tells its lines.
+    if stat.S_ISREG(status.st_mode):
+        of_input = os.path.realpath(INPUT.value), status.st_size, status.st_mtime_ns
     digest.update(repr((of_input, BATCH_SIZE.value, sorted(options.items()))).encode())
     return digest.hexdigest()[:16]
 
@@ -403,58 +478,55 @@ def load(folder: Path) -> Any:
                 if (assets / asset.filename).resolve().parent != assets:
                     raise WrongInput(f"--saved_model={folder}: asset {asset.filename[:100]!r} is not in its folder")
         return tf.saved_model.load(str(folder))
-    except (tf.errors.OpError, DecodeError, OSError) as error:
+    except (tf.errors.OpError, DecodeError, OSError, UnicodeEncodeError) as error:
         raise WrongInput(f"--saved_model={folder}: cannot be loaded ({str(error).strip()[:200]})") from None
 
 
 class Tally:
-    """What is done: examples, those that were scored, what was wrong with others, and how fast it goes."""
+    """What is done: examples, those that were scored, what was wrong with others, and how fast it goes.
+
+    Attributes:
+      read, scored: examples with a record, and those of them that have figures.
+      fresh: of those read, how many got their record from this process.
+      before: the part of the input that they are.
+    """
 
     def __init__(self, source: Source):
         self.unit, self.part = source.unit, source.part
-        self.read = self.scored = self.resumed = 0
+        self.read = self.scored = self.fresh = 0
+        self.before = 0.0
         self.errors: list[str] = []
         self.start = time.monotonic()
 
-    def add(self, record: dict[str, Any]) -> None:
-        self.read += 1
-        self.scored += "error" not in record
-        if "error" in record and len(self.errors) < REPORTED_ERRORS:
-            self.errors.append(f"{self.unit} {record[self.unit]:,}: {record['error']}")
+    def add(self, records: list[dict[str, Any]]) -> None:
+        for record in records:
+            self.read += 1
+            self.scored += "error" not in record
+            if "error" in record and len(self.errors) < REPORTED_ERRORS:
+                self.errors.append(f"{self.unit} {record[self.unit]:,}: {record['error']}")
+        self.before = self.part() if self.part else 0.0
 
-    def resume(self, partial: IO[bytes], at_once: int) -> None:
-        """Counts what is written and drops what is not whole, so that the batches go on as if nothing had happened."""
-        partial.seek(0)
-        whole = sum(line.endswith(b"\n") for line in partial)
-        partial.seek(0)
-        for line in itertools.islice(partial, whole - whole % at_once):
-            try:
-                self.add(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                raise WrongInput(f"{partial.name}: damaged; what was scored before is dropped") from None
-        partial.truncate(partial.tell())
-        self.resumed = self.read
-
-    def show(self) -> None:
+    def show(self, done: int, of: int) -> None:
+        """Shows how far it is where so many of the next examples are done, of those that are read."""
         if sys.stderr.isatty():
             bar = ""
             if self.part:
-                part = self.part()
+                part = self.before + (self.part() - self.before) * done / of
                 bar = f"[{'#' * round(30 * part):.<30}] {part:4.0%}  "
-            print(f"\r{bar}{self._speed()}", end="  ", file=sys.stderr, flush=True)
+            print(f"\r{bar}{self._speed(done)}", end="  ", file=sys.stderr, flush=True)
 
     def report(self) -> None:
         if sys.stderr.isatty():
             print(file=sys.stderr)
         for error in self.errors:
-            print(f"score.py: WARNING: {one_line(f'{INPUT.value}: {error}')}", file=sys.stderr)
+            warn(f"{INPUT.value}: {error}")
         if self.read - self.scored > len(self.errors):
-            print(f"score.py: WARNING: {self.read - self.scored:,} such {self.unit}s in all", file=sys.stderr)
+            warn(f"{self.read - self.scored:,} such {self.unit}s in all")
         print(f"{self._speed()}; {self.scored:,} scored, {self.read - self.scored:,} kept with their error")
 
-    def _speed(self) -> str:
-        speed = (self.read - self.resumed) / (time.monotonic() - self.start)
-        return f"{self.read:,} {self.unit}s, {speed:,.0f} a second"
+    def _speed(self, more: int = 0) -> str:
+        speed = self.fresh / (time.monotonic() - self.start)
+        return f"{self.read + more:,} {self.unit}s, {speed:,.0f} a second"
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -478,6 +550,10 @@ def one_line(text: str) -> str:
     line = " ".join(text.split())
     line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 4 :]}"
+
+
+def warn(message: str) -> None:
+    print(f"score.py: WARNING: {one_line(message)}", file=sys.stderr)
 
 
 def fail(message: str, status: int) -> NoReturn:

@@ -188,6 +188,81 @@ def test_a_killed_scoring_goes_on(launcher, model, tmp_path):
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
+def test_a_stop_within_the_first_batches_keeps_those_that_are_scored(launcher, model, tmp_path):
+    sentences = [" ".join(["the"] * (1 + 5 * i % 14)) for i in range(12)]
+    sentences[3] = ""
+    text = tmp_path / "lines.txt"
+    text.write_text("\n".join(sentences))
+    whole, output = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    flags = ("--batch_size=2", "--svi_steps=1")
+    # Not at the end of a batch: of the six lines that there is room for, one is without figures, and five make two.
+    assert score(launcher, model, text, whole, *flags).status == 0
+    room = sum(sorted(map(len, whole.read_bytes().splitlines(keepends=True)))[:6]) + 150
+    ended = launcher.run(
+        "bin/score.py",
+        f"--saved_model={model}",
+        f"--input={text}",
+        f"--output={output}",
+        *flags,
+        limits={"FSIZE": room},
+    )
+    assert_one_line(ended, 1, f"{output}: File too large; the same command goes on")
+    (partial,) = tmp_path.glob(".*.partial")
+    kept = partial.read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["line"] for line in kept[:3]][0] == 4  # Those that are not scored come first.
+    marked = [line.replace(b'"tokens": ', b'"tokens": 1') for line in kept[:5]]  # Whoever reads them back has them so.
+    partial.write_bytes(b"".join(marked) + kept[5][:20])
+    assert score(launcher, model, text, output, *flags).status == 0
+    records, expected = read(output), read(whole)
+    assert [record["line"] for record in records] == list(range(1, 13))
+    differing = [r["line"] for r, e in zip(records, expected, strict=True) if r != e]
+    assert differing == sorted(json.loads(line)["line"] for line in kept[1:5])
+    for record in records:
+        record["tokens"] = expected[record["line"] - 1].get("tokens")
+    assert [{**record, "tokens": None} for record in records] == [{**record, "tokens": None} for record in expected]
+
+
+def test_what_is_piped_goes_on_where_its_lines_are_the_same(launcher, model, tmp_path):
+    name = f".out.jsonl.{'?' * 16}.partial"
+    flags = (f"--saved_model={model}", "--input=/dev/stdin", f"--output={tmp_path}/out.jsonl", "--batch_size=1")
+    script = tmp_path / "score.py"
+    run = f"import runpy; runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')"
+    for text, limits, status in (("a\nthe cat\n", {"FSIZE": 250}, 1), ("a\na dog\n", {}, 0)):
+        pipe = f"import os; r, w = os.pipe(); os.write(w, {text.encode()!r}); os.close(w); os.dup2(r, 0)\n"
+        script.write_text(pipe + run)
+        assert launcher.run(script, *flags, limits=limits).status == status
+        assert len(list(tmp_path.glob(name))) == status
+    assert [record["input"] for record in read(tmp_path / "out.jsonl")] == ["a", "a dog"]
+
+
+def test_scores_that_are_not_gone_on_with_are_named(launcher, model, files, tmp_path):
+    other = tmp_path / f".out.jsonl.{'0' * 16}.partial"
+    other.write_text("scores\n")
+    ended = score(launcher, model, files["test_file"], tmp_path / "out.jsonl", "--svi_steps=0")
+    expected = (
+        f"score.py: WARNING: {other}: was scored of another input, or with other options, and is not gone on with\n"
+    )
+    assert (ended.status, ended.stderr) == (0, expected)
+    assert other.read_text() == "scores\n"
+
+
+def test_a_file_that_is_there_at_the_end_stays(launcher, model, tmp_path):
+    (tmp_path / "lines.txt").write_text("the cat\n" * 3)
+    output = tmp_path / "out.jsonl"
+    script = tmp_path / "score.py"
+    # As another process would, when all is scored.
+    script.write_text(
+        "import os, pathlib, runpy\nfsync = os.fsync\n"
+        f"os.fsync = lambda number: (fsync(number), pathlib.Path({str(output)!r}).write_text('precious'))\n"
+        f"runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')"
+    )
+    ended = launcher.run(script, f"--saved_model={model}", f"--input={tmp_path}/lines.txt", f"--output={output}")
+    (partial,) = tmp_path.glob(".*.partial")
+    assert_one_line(ended, 1, f"{output}: is there already; what was scored is in {partial}")
+    assert output.read_text() == "precious"
+    assert len(read(partial)) == 3
+
+
 def test_where_the_package_is_not(model, files, tmp_path):
     lines = Path(files["test_file"]).read_text().splitlines()
     client = WITHOUT_PACKAGE + (
@@ -281,8 +356,9 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
             ["--saved_model={model}", "--input={lines}", "--output={tmp}"],
             "--output={tmp}: expected a file in a folder",
         ),
-        ("score", ["--saved_model={model}", "--svi_steps=-1"], "--svi_steps=-1: expected a non-negative integer"),
-        ("score", ["--saved_model={model}", "--iw_samples=abc"], "--iw_samples=abc: expected a non-negative integer"),
+        ("score", ["--saved_model={model}", "--svi_steps=-1"], "--svi_steps=-1: expected an integer in the range [0, "),
+        ("score", ["--saved_model={model}", "--iw_samples=abc"], "--iw_samples=abc: expected an integer in the range"),
+        ("score", ["--saved_model={model}", "--svi_steps=4294967299"], "--svi_steps=4294967299: expected an integer"),
         ("score", ["--saved_model={model}", "more"], "unexpected argument 'more': flags are written --name=value"),
         (
             "score",
@@ -290,6 +366,11 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
             "--input={tmp}/x.gz: damaged gzip file, after line 0 (Not a gzipped file",
         ),
         ("score", ["--saved_model={model}", "--input={tmp}/x.npy", "--output={tmp}/o"], "--input={tmp}/x.npy: an"),
+        (
+            "score",
+            ["--saved_model={model}", "--input={tmp}/16.txt", "--output={tmp}/o"],
+            "--input={tmp}/16.txt: UTF-16; expected lines of text in UTF-8, or a .gz of them",
+        ),
         (
             "score",
             ["--saved_model={model}", "--input={tmp}/cr.txt", "--output={tmp}/o"],
@@ -300,6 +381,7 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
 def test_wrong_commands(script, arguments, message, launcher, run_dir, model, files, tmp_path):
     (tmp_path / "x.gz").write_bytes(b"plain text")
     (tmp_path / "cr.txt").write_bytes(b"the cat\rthe dog\r")
+    (tmp_path / "16.txt").write_text("the cat", encoding="utf-16")
     np.save(tmp_path / "x.npy", np.zeros(3))
     (tmp_path / "empty").mkdir()
     for name in ("flags.txt", "vocabulary.txt"):

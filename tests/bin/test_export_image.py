@@ -134,8 +134,8 @@ def test_saved_model_cli(launcher, model, tmp_path):
         (np.zeros([3, 6, 8]), "float64 of shape 3 x 6 x 8; expected numbers, images x 8 x 6"),
         (np.zeros([3, 8, 6, 2]), "float64 of shape 3 x 8 x 6 x 2; expected numbers, images x 8 x 6"),
         (np.full([3, 8, 6], "x"), "<U1 of shape 3 x 8 x 6; expected numbers, images x 8 x 6"),
-        (np.full([3, 8, 6], None), "a model of images scores a .npy with an array of numbers"),
-        (None, "a model of images scores a .npy with an array of numbers"),
+        (np.full([3, 8, 6], None), "expected a .npy, whole, with an array of numbers"),
+        (None, "expected a .npy, whole, with an array of numbers"),
     ],
     ids=["turned", "channels", "text", "objects", "lines"],
 )
@@ -153,7 +153,7 @@ def test_other_wrong_inputs(launcher, model, tmp_path):
     assert_one_line(ended, 2, f"--input={tmp_path}/none.npy: cannot be read (No such file or directory)")
     np.savez(tmp_path / "two.npz", train=GREY, test=GREY)
     ended = score(launcher, model, tmp_path / "two.npz", tmp_path / "out.jsonl")
-    assert_one_line(ended, 2, f"--input={tmp_path}/two.npz: holds several arrays; expected a .npy, which has one")
+    assert_one_line(ended, 2, f"--input={tmp_path}/two.npz: a .npz; expected a .npy, which has one array")
 
 
 @pytest.mark.slow
