@@ -15,6 +15,7 @@ import fcntl
 import glob
 import gzip
 import hashlib
+import io
 import itertools
 import json
 import math
@@ -35,6 +36,10 @@ import numpy as np
 from absl import app, flags, logging
 
 INTERRUPTED = 130
+# A stream that is closed (>&-) would be the next file that is opened, whatever that is.
+while (_nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
+    pass
+sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115
 _standard_error = os.dup(2)
 
 
@@ -53,7 +58,7 @@ if platform.machine() in ("x86_64", "AMD64"):
     # Quicker products, which TensorFlow by itself leaves alone on processors without AVX512-VNNI or the like.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # TensorFlow's first notes heed no setting.
-os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+os.dup2(_nowhere, 2)
 import tensorflow as tf  # noqa: E402
 from google.protobuf.message import DecodeError  # noqa: E402
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel  # noqa: E402
@@ -135,7 +140,8 @@ class Source(NamedTuple):
 def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)
     warnings.simplefilter("ignore")  # Of NumPy on a header that it reads as Python.
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # Whatever it can show, what is done is done.
     for path in (SAVED_MODEL, INPUT, OUTPUT):
         flags.FLAGS[path.name].value = os.path.expanduser(path.value)  # Shells leave a ~ behind an equals sign.
     try:

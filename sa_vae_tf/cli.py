@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import re
 import resource
@@ -30,6 +31,12 @@ LOST = 75
 UNREAD = 128 + signal.SIGPIPE
 # Of open files. Where it finds too few, TensorFlow may abort the program.
 LEAST_FILES = 64
+
+# A stream that is closed (>&-) would be the next file that is opened, whatever that is.
+while (_nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
+    pass
+os.close(_nowhere)
+sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115
 
 _STANDARD_ERROR = os.dup(2)
 
@@ -73,6 +80,8 @@ def run(main: Callable[[], None]) -> None:
 
     def guarded(argv: Sequence[str]) -> None:
         set_up_logging()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # Whatever it can show, what is done is done.
         try:
             if signal.getsignal(signal.SIGINT) in (_interrupted_at_start, signal.default_int_handler):
                 signal.signal(signal.SIGINT, end_at_once)

@@ -53,6 +53,31 @@ def test_done(run):
     assert run("--code=print('result')") == (0, "result\n", "")
 
 
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(closed, tmp_path):
+    script = tmp_path / "some_script.py"
+    code = "[print(sys.stdout.isatty()), open('made', 'w').write(str(sys.stdin and sys.stdin.fileno()))]"
+    script.write_text(
+        f"import sys\nsys.path.append({str(ROOT)!r})\nfrom sa_vae_tf import cli\ncli.run(lambda: {code})\n"
+    )
+    ended = subprocess.run(
+        f"{sys.executable} some_script.py {closed}", shell=True, capture_output=True, text=True, cwd=tmp_path
+    )
+    shown = "" if ">&-" in closed.split() else "False\n"
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, shown, "")
+    assert (tmp_path / "made").read_text() in ("0", "None")  # And nothing that was printed.
+
+
+def test_paths_that_a_terminal_cannot_show(run):
+    ended = run("--code=print('r\u00e9sultat')", environment={"PYTHONIOENCODING": "ascii"})
+    assert (ended.status, ended.stderr) == (0, "")
+    ended = subprocess.run(
+        [sys.executable, "-c", "from sa_vae_tf import cli; cli.run(lambda: print('r\u00e9sultat'))"],
+        capture_output=True, text=True, cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "r\\xe9sultat\n", "")
+
+
 @pytest.mark.parametrize(
     ("code", "status", "line"),
     [

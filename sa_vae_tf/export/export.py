@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +48,29 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
     folder = _new_version(export_dir, version)
     # No part of the graph is compiled, since sentences are of any length.
     loaded = load_best(run, device="cpu", kernels="plain" if config.kernels == "plain" else "fused")
-    # A server takes no notice of a folder whose name is not a number.
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        _write(partial, run, config, loaded)
-        partial.rename(folder)
-    except BaseException:  # As of a full disk, of which it would hold a part.
+    with _alone(folder.parent):
+        _new_version(export_dir, version)  # Another process may have written it meanwhile.
+        # A server takes no notice of a folder whose name is not a number.
+        partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        raise
+        try:
+            _write(partial, run, config, loaded)
+            partial.rename(folder)
+        except BaseException:  # As of a full disk, of which it would hold a part.
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
     return folder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Waits until no other process exports into a folder, and keeps others waiting."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _write(folder: Path, run: RunFolder, config: Config, loaded: Loaded) -> None:

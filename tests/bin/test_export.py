@@ -396,6 +396,15 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
     assert not list(tmp_path.glob("*o")) + list(tmp_path.glob(".o.*"))
 
 
+def test_two_exports_of_one_version_at_once(launcher, run_dir, tmp_path):
+    command = ["bin/export.py", f"--run_dir={run_dir}", f"--export_dir={tmp_path}"]
+    processes = [launcher.start(*command) for _ in range(2)]
+    right, wrong = sorted((launcher.wait(process) for process in processes), key=lambda ended: ended.status)
+    assert (right.status, right.stdout, right.stderr) == (0, f"SavedModel: {tmp_path}/1\n", "")
+    assert_one_line(wrong, 2, f"--export_dir={tmp_path}: version 1 is there already; expected another --version")
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
 @pytest.mark.parametrize("bytes_of_file", [500, 20_000])
 def test_a_full_disk_keeps_nothing_of_an_export(bytes_of_file, launcher, run_dir, tmp_path):
     command = ["bin/export.py", f"--run_dir={run_dir}", f"--export_dir={tmp_path}"]
