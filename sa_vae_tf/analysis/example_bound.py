@@ -106,12 +106,15 @@ def grid_search(
         raise ValueError(f"limit={limit}, spacing={spacing}, rounds={rounds}: expected positive numbers")
     means = spacing * np.arange(-int(limit / spacing), int(limit / spacing) + 1)
     log_variances = np.arange(-6.0, 0.5, 1.5)
-    points = lattice(means, means, log_variances)[:, [0, 1, 2, 2]]
     steps = np.array([spacing, spacing, 1.5, 1.5])
     offsets = lattice(*[np.linspace(-1, 1, 5)] * 4)
-    for number in range(rounds + 1):
+
+    def best_of(points: np.ndarray) -> tuple[np.ndarray, float]:
         values = value(Posterior(points[:, :2], points[:, 2:]))
         best = int(np.argmin(values))
-        optimum, lowest = points[best], float(values[best])
-        points = optimum + 0.5**number * steps * offsets
+        return points[best], float(values[best])
+
+    optimum, lowest = best_of(lattice(means, means, log_variances)[:, [0, 1, 2, 2]])
+    for number in range(rounds):
+        optimum, lowest = best_of(optimum + 0.5**number * steps * offsets)
     return Posterior(optimum[:2], optimum[2:]), lowest

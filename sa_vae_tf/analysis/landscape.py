@@ -166,10 +166,17 @@ def _trajectory(points: npt.ArrayLike) -> np.ndarray:
 
 
 def _draw_contours(axes: Axes, landscape: Landscape) -> np.ndarray:
-    """Draws lines of equal bound; returns their levels in nats above the optimum, each twice the one before."""
+    """Draws lines of equal bound; returns their levels in nats above the optimum, each twice the one before.
+
+    They begin at 0.25, or lower where fewer than three would be left; where the bound is flat there are none.
+    """
     above = landscape.bound - landscape.optimum_bound
-    levels = 0.25 * 2.0 ** np.arange(40)
+    # What is lower than the first may be no more than the rounding of bounds in float32.
+    levels = 0.25 * 2.0 ** np.arange(-12, 40)
     levels = levels[(levels > above.min()) & (levels < above.max())]
+    levels = levels[min(np.searchsorted(levels, 0.25), max(len(levels) - 3, 0)) :]
+    if len(levels) < 2:  # Too few to fill what is between.
+        return levels[:0]
     greys = [str(grey) for grey in np.linspace(1.0, 0.72, len(levels) + 1)]
     axes.contourf(landscape.mean_1, landscape.mean_2, above, levels, colors=greys, extend="both", zorder=1)
     lines = axes.contour(landscape.mean_1, landscape.mean_2, above, levels, colors=FAINT, linewidths=0.7, zorder=2)

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from matplotlib.axes import Axes
 
+from sa_vae_tf.analysis import landscape
 from sa_vae_tf.analysis.example_bound import example_bound, fixed_noise, grid_search
 from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
 from sa_vae_tf.inference import Posterior, negative_elbo
@@ -56,6 +58,20 @@ def test_grid_search_finds_the_optimum(value):
         grid_search(value, spacing=0)
 
 
+@pytest.mark.parametrize("centre", [(3.9, -3.9), (-3.9, 3.9)])
+def test_grid_search_finds_a_narrow_basin_at_the_edge_of_its_first_grid(centre):
+    def two_basins(posterior):
+        narrow = 8 * np.sum((posterior.mean - np.array(centre)) ** 2, -1) + 4 * np.sum(posterior.log_variance**2, -1)
+        wide = 0.1 * np.sum(posterior.mean**2 + (posterior.log_variance + 3) ** 2, -1)
+        return np.minimum(narrow - 1, wide)
+
+    optimum, lowest = grid_search(two_basins)
+    # As above; the bound is off by the squares of these distances, times 8 and 4.
+    np.testing.assert_allclose(optimum.mean, centre, atol=0.25 * 0.5**11)
+    np.testing.assert_allclose(optimum.log_variance, 0, atol=0.75 * 0.5**11)
+    assert lowest == pytest.approx(-1, abs=1e-5)
+
+
 def test_compute_landscape(value):
     path = np.array([[0.0, 0.0], [2.0, -0.25]])
     landscape = compute_landscape(value, OPTIMUM, [path, [0.5, -0.4]], points=11)
@@ -97,3 +113,43 @@ def test_a_landscape_alone_has_one_panel(tmp_path, value):
     numbers = draw_landscape(whole, None, {"VAE": OPTIMUM.mean}, tmp_path / "one.png")
     assert "near" not in numbers
     assert (tmp_path / "one.png").exists()
+
+
+def test_what_is_drawn_of_a_landscape(value, tmp_path, monkeypatch):
+    figures, squares = [], []
+    monkeypatch.setattr(landscape, "save", lambda figure, path, numbers: figures.append(figure))
+    monkeypatch.setattr(Axes, "indicate_inset", lambda axes, bounds, **style: squares.append((axes, bounds)))
+    path = np.linspace([-1, 1], OPTIMUM.mean, 5)
+    whole = compute_landscape(value, OPTIMUM, [path], points=21)
+    # An optimum between the points of the grid, and a square that leaves `whole` on the right.
+    whole = whole._replace(optimum_bound=whole.optimum_bound - 3)
+    near = compute_landscape(value, OPTIMUM, [[1.9, 1.0]], points=11)
+    drawn = draw_landscape(whole, near, {"SA-VAE": path}, tmp_path / "figure.png")
+    means = np.stack(np.meshgrid(whole.mean_1, whole.mean_2), -1)
+    above = closed_form(means, OPTIMUM.log_variance) - closed_form(*OPTIMUM) + 3
+    assert above.min() < 4
+    np.testing.assert_array_equal(drawn["whole"]["levels"], [level for level in (4, 8, 16, 32) if level < above.max()])
+    [panel, _] = figures[0].axes
+    [start] = [line for line in panel.lines if line.get_marker() == "o" and line.get_markerfacecolor() == "white"]
+    np.testing.assert_array_equal(start.get_xydata(), [path[0]])
+    [(axes, (left, bottom, width, height))] = squares
+    assert axes is panel
+    assert whole.mean_1[-1] < near.mean_1[-1]
+    np.testing.assert_allclose([left, left + width], [near.mean_1[0], whole.mean_1[-1]])
+    np.testing.assert_allclose([bottom, bottom + height], near.mean_2[[0, -1]])
+
+
+@pytest.mark.parametrize(
+    ("precision", "levels"),
+    [(1e-6, 0), (0.05, 3), (0.2, 3), (0.6, 3), (2.0, 3), (20.0, 5)],
+)
+def test_the_levels_of_a_flat_bound_begin_lower(precision, levels, tmp_path, monkeypatch):
+    monkeypatch.setattr(landscape, "save", lambda figure, path, numbers: figure.draw_without_rendering())
+    whole = compute_landscape(
+        lambda p: 0.5 * precision * np.sum(p.mean**2, -1), Posterior(*np.zeros([2, 2])), points=21
+    )
+    drawn = draw_landscape(whole, None, {"VAE": [0.0, 0.0]}, tmp_path / "figure.png")["whole"]["levels"]
+    # Both means are 0.5 in a corner.
+    expected = [0.25 * 2.0**k for k in range(-12, 9) if 0.25 * 2.0**k < precision * 0.5**2]
+    assert len(drawn) == levels
+    np.testing.assert_array_equal(drawn, expected[len(expected) - levels :])
