@@ -16,6 +16,7 @@ from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.true_likelihood import nll_by_prior_samples, nll_by_quadrature
 from sa_vae_tf.files import write_atomically
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.tasks import data_seed
 
 GENERATORS = ("oracle", "learned")
 # Samples of the prior for the true NLL: the paper's number, and many more.
@@ -107,7 +108,7 @@ def run_table(base: Config, seeds: int, runs: Path) -> dict[str, Any]:
 
 def true_nll(config: Config) -> dict[str, float]:
     """Estimates the negative log-likelihood of the test set under the generator that drew it, in nats."""
-    seed = config.data_seed or config.seed
+    seed = data_seed(config)
     builder = synthetic.builder(seed, config.num_examples, config.data_dir or None)
     tokens = synthetic.tokens(builder, "test")
     oracle = synthetic.oracle(seed)

@@ -120,13 +120,13 @@ def image_splits(images: Mapping[str, Intensities], seed: int) -> dict[str, Imag
     Raises:
       UserError: if there is but one image to train on.
     """
-    parts = {name: (of_split, np.arange(of_split.shape[0])) for name, of_split in images.items()}
+    chosen = {name: (of_split, np.arange(of_split.shape[0])) for name, of_split in images.items()}
     if "train" in images:
         count = images["train"].shape[0]
         held_out = min(VALIDATION_IMAGES, max(1, count // 10))
         if held_out == count:
             raise UserError("--data_file: holds one image to train on; expected at least two")
         order = np.random.default_rng(seed).permutation(count)
-        parts["train"] = images["train"], np.sort(order[held_out:])
-        parts["validation"] = images["train"], np.sort(order[:held_out])
-    return {name: ImageSplit(*part, seed, SPLITS.index(name)) for name, part in parts.items()}
+        chosen["train"] = images["train"], np.sort(order[held_out:])
+        chosen["validation"] = images["train"], np.sort(order[:held_out])
+    return {name: ImageSplit(*part, seed, SPLITS.index(name)) for name, part in chosen.items()}

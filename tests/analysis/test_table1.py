@@ -1,13 +1,27 @@
-"""Table 1 from given results: its text, its plot, the settings of its runs."""
+"""Table 1: its text and its plot from given results, the settings of its runs, the true NLL."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from sa_vae_tf.analysis import table1
-from sa_vae_tf.analysis.table1 import GENERATORS, PRIOR_SAMPLES, ROWS, row_config, to_markdown, write
+from sa_vae_tf.analysis.table1 import (
+    GENERATORS,
+    PAPER_TRUE_NLL,
+    PRIOR_SAMPLES,
+    ROWS,
+    row_config,
+    run_table,
+    to_markdown,
+    true_nll,
+    write,
+)
+from sa_vae_tf.data import synthetic
+from sa_vae_tf.evaluation import nll_by_prior_samples, nll_by_quadrature
 from sa_vae_tf.training.flags import from_flagfile
+from tests import runs
 
 FLAGS = str(Path(__file__).parents[2] / "synthetic.flags")
 
@@ -80,3 +94,45 @@ def test_runs_have_folders_of_their_own_and_differ_as_named(tmp_path):
             "SA-VAE, finite differences": "finite_difference",
             "SA-VAE, authors' arithmetic": "authors",
         }.get(name, "exact")
+        # The paper's rate is one, for the mean bound over a batch of 50.
+        rate = 1 / 50 if name.endswith("paper's rate") else 0.01
+        assert (config.svi_rate_mean, config.svi_rate_log_variance) == (rate, rate)
+        assert config.svi_clip_norm == (5 if name == "SA-VAE, authors' arithmetic" else 0)
+        if config.method == "sa_vae":
+            assert config.bound_weights == ("ends" if name == "SA-VAE, weighted bound" else "final")
+
+
+def test_the_papers_figures():
+    assert {row.name: row.paper for row in ROWS if row.paper} == {
+        "VAE": (21.77, 27.06),
+        "SVI, paper's rate": (22.33, 25.82),
+        "SA-VAE": (20.13, 25.21),
+    }
+    assert (PAPER_TRUE_NLL, PRIOR_SAMPLES[0]) == (19.63, 1000)
+
+
+def test_each_seed_has_a_true_nll_and_runs_of_its_own(tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(table1, "check_runs", lambda configs, base: checked.extend(configs))
+    monkeypatch.setattr(table1, "true_nll", lambda config: {"quadrature": (config.seed, config.data_seed)})
+    monkeypatch.setattr(table1, "evaluated", lambda config, name, **options: config)
+    base = dataclasses.replace(from_flagfile(FLAGS), seed=7, data_seed=9)
+    table = run_table(base, 2, tmp_path)
+    assert table["true_nll"] == {"quadrature": [(1, 0), (2, 0)]}
+    assert table["rows"] == {
+        generator: {row.name: [row_config(base, row, generator, seed, tmp_path) for seed in (1, 2)] for row in ROWS}
+        for generator in GENERATORS
+    }
+    assert len(checked) == 2 * len(GENERATORS) * len(ROWS)
+
+
+def test_the_true_nll_is_of_the_test_set_under_the_generator_that_drew_it(data_dir, monkeypatch):
+    monkeypatch.setattr(table1, "PRIOR_SAMPLES", (10,))
+    oracle, tokens = synthetic.oracle(1), synthetic.tokens(synthetic.builder(1, 50, data_dir), "test")
+    expected = {
+        "10 prior samples": nll_by_prior_samples(oracle, tokens, 10, [1, 0]).mean(),
+        "quadrature": nll_by_quadrature(oracle, tokens).mean(),
+    }
+    for seeds in ({"seed": 1}, {"seed": 5, "data_seed": 1}):
+        # The same operations; the order of a sum may be another.
+        assert true_nll(runs.tiny("", data_dir, **seeds)) == pytest.approx(expected, rel=1e-6)
