@@ -69,6 +69,14 @@ def test_what_is_far_above_where_the_runs_end_does_not_set_the_scale(tmp_path, d
     assert "triangles over the upper edge: above the scale" in drawn[0].legends[0].get_title().get_text()
 
 
+def test_where_a_run_ends_is_on_the_scale_though_it_was_better_before(tmp_path, drawn):
+    runs = {"VAE": epochs([22.0, 20.0, 23.0]), "SA-VAE": epochs([21.0, 20.5, 20.2])}
+    curves.draw_learning_curves(runs, tmp_path / "curves.png")
+    axes = drawn[0].axes[0]
+    assert axes.get_ylim()[0] < 20 < 23 < axes.get_ylim()[1]
+    assert not [line for line in axes.lines if line.get_marker() == "^"]
+
+
 def test_the_first_and_the_last_epoch_have_a_tick(tmp_path, drawn):
     for last in (1, 2, 7, 20, 103):
         curves.draw_learning_curves({"run": epochs([3.0] * last)}, tmp_path / "curves.png")
@@ -81,7 +89,7 @@ def test_the_first_and_the_last_epoch_have_a_tick(tmp_path, drawn):
 def test_what_needs_a_word_has_one(tmp_path, drawn):
     plain = epochs([21.1, 21.0])
     warm = [
-        {**line, "kl_weight": weight} for line, weight in zip(epochs([22.0] * 4), (0.4, 0.7, 1.0, 1.0), strict=True)
+        {**line, "kl_weight": weight} for line, weight in zip(epochs([22.0] * 4), (0.4, 0.9, 1.0, 1.0), strict=True)
     ]
     for runs in ({"VAE": plain}, {"VAE": warm}, {"SA-VAE": epochs([21.1, 21.0], [21.2, 21.1])}):
         curves.draw_learning_curves(runs, tmp_path / "curves.png")

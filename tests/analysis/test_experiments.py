@@ -33,7 +33,7 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
     config = runs.tiny(tmp_path / "run", "")
 
     def in_this_process(function, *arguments):
-        made.append(arguments[0].num_epochs)
+        made.append((arguments[0].num_epochs, arguments[0].max_steps))
         return function(*arguments)
 
     def train(config):
@@ -49,16 +49,16 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
     monkeypatch.setattr(experiments, "in_process", in_this_process)
     monkeypatch.setattr(experiments, "train", train)
     monkeypatch.setattr(experiments, "evaluate", lambda run: {"nll_bound": float(run.epochs())})
-    for epochs in (2, 2, 3, 3):
-        asked = dataclasses.replace(config, num_epochs=epochs)
+    for epochs, steps in ((2, 0), (2, 0), (3, 0), (3, 0), (3, 8), (3, 8)):
+        asked = dataclasses.replace(config, num_epochs=epochs, max_steps=steps)
         assert evaluated(asked, "table.json") == {"nll_bound": epochs}
-    assert made == [2, 3]
+    assert made == [(2, 0), (3, 0), (3, 8)]
     # A training that was begun, and ended before its evaluation, has none.
     asked = dataclasses.replace(config, num_epochs=4)
     for _ in range(2):
         with pytest.raises(MemoryError):
             evaluated(asked, "table.json")
-    assert made == [2, 3, 4, 4]
+    assert made[3:] == [(4, 0), (4, 0)]
 
 
 def test_an_evaluation_is_of_the_test_file_as_it_is(tmp_path, monkeypatch):

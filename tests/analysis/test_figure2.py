@@ -66,15 +66,20 @@ def test_both_panels_from_the_runs_of_the_table(base, tmp_path, monkeypatch):
     assert numbers["encoder"]["VAE"] == {"bound": [330, 327.5, 325, 322.5, 320], "perplexity": [62, 61.5, 61, 60.5, 60]}
 
 
-def test_the_scale_is_that_of_where_the_curves_end(tmp_path, monkeypatch):
+def test_the_scale_is_that_of_the_best_of_each_curve(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figure2, "save", lambda figure, path, numbers: drawn.append(figure))
     low, high = Curve(np.array([400.0, 331.0, 327.0]), None), Curve(np.array([340.0, 332.0, 331.0]), None)
-    draw({"random": {"SVI": high, "SA-VAE": low}, "encoder": {"SA-VAE": low}}, tmp_path / "figure2.png", 1)
+    best_at_first = Curve(np.array([325.0, 350.0, 360.0]), None)
+    curves = {"random": {"VAE": best_at_first, "SVI": high, "SA-VAE": low}, "encoder": {"SA-VAE": low}}
+    draw(curves, tmp_path / "figure2.png", 1)
     left, right = drawn[0].axes
     assert left.get_ylim() == right.get_ylim()
     bottom, top = left.get_ylim()
-    assert bottom < 327
+    assert bottom < 325
     assert 331 < top < 340
+    for axes in (left, right):
+        [mark] = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert mark.get_xdata() == [1, 1]
     [line] = [line for line in right.lines if line.get_label() == "SA-VAE"]
     np.testing.assert_array_equal(line.get_xydata(), [[0, 400], [1, 331], [2, 327]])

@@ -43,6 +43,41 @@ def test_the_papers_perplexity_is_that_of_its_bound(name):
     assert PAPER[name].bound / math.log(PAPER[name].perplexity) == pytest.approx(79.87, abs=0.04)
 
 
+def test_the_papers_kl():
+    # A second copy, against a slip of the keyboard; the perplexities are one of the bounds.
+    assert {name: figures.kl for name, figures in PAPER.items()} == {
+        "LM": None, "CNN-LM": None, "VAE": 0.01, "VAE+INIT": 0.37, "VAE+WORD-DROP 25%": 1.44,
+        "VAE+WORD-DROP 50%": 5.29, "CNN-VAE": 6.7, "CNN-VAE+INIT": 10.0, "SVI 10": 0.16, "SVI 20": 0.41,
+        "SVI 40": 1.01, "VAE+SVI 10": 7.85, "VAE+SVI 20": 7.8, "VAE+SVI+KL 10": 7.95, "VAE+SVI+KL 20": 7.81,
+        "SA-VAE 10": 5.13, "SA-VAE 20": 7.19, "SA-VAE 20 authors": 7.19,
+    }  # fmt: skip
+
+
+def test_the_papers_figures_of_images():
+    assert {name: figures[:2] for name, figures in image_rows.PAPER.items()} == {
+        "Gated PixelCNN": (90.59, None), "VAE": (90.43, 0.98), "SVI 10": (90.65, 0.02), "SVI 20": (90.51, 0.06),
+        "SVI 40": (90.44, 0.27), "SVI 80": (90.27, 1.65), "VAE+SVI 10": (90.26, 1.69), "VAE+SVI 20": (90.19, 2.4),
+        "VAE+SVI+KL 10": (90.24, 2.42), "VAE+SVI+KL 20": (90.21, 2.83), "SA-VAE 10": (90.2, 1.83),
+        "SA-VAE 20": (90.05, 2.78),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "base", "samples"), [(2, BASE, 500), (3, Config(data="image", corpus="omniglot_burda"), 5000)]
+)
+def test_a_row_has_the_results_of_each_seed_in_turn(number, base, samples, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(method_tables, "check_runs", lambda configs, base: None)
+    monkeypatch.setattr(method_tables, "evaluated", lambda config, name, **options: asked.append(options) or config)
+    table = method_tables.run_table(number, base, "", 2, tmp_path)
+    known = method_tables.TABLES[number].rows(base)
+    assert table["rows"] == {
+        name: [row_config(base, row, seed, tmp_path) for seed in (1, 2)] for name, row in known.items()
+    }
+    assert table["iw_samples"] == samples
+    assert all(options == {"split": table["split"], "iw_samples": samples, "gap_steps": 0} for options in asked)
+
+
 def test_twenty_steps_give_the_papers_rows_of_images():
     assert list(image_rows.rows(IMAGES)) == list(image_rows.PAPER)
     base = dataclasses.replace(IMAGES, svi_steps_schedule="5:10", hvp="authors", method="svi", seed=7)

@@ -4,11 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.analysis.example_bound import fixed_noise
+from sa_vae_tf.analysis.figure1 import NOISE_PAIRS
 from sa_vae_tf.evaluation import amortization_gap, mutual_information
-from sa_vae_tf.inference import draw_per_example
+from sa_vae_tf.inference import Draw, Posterior, draw_per_example
 from sa_vae_tf.training.load import load_best, read_split
 from sa_vae_tf.training.run_folder import RunFolder
 from tests import runs
@@ -140,6 +143,32 @@ def test_tensorboard_shows_the_run(run_dir):
     assert [step for step, _ in train["step/nll_bound"]] == [2, 4, 6, 8]
 
 
+def assert_landscape(run_dir, other, example):
+    """Asserts that the landscape is that of this test example, and its optimum better than where the run ends up."""
+    landscape = json.loads(Path(run_dir, "landscape.json").read_text(encoding="utf-8"))
+    run = RunFolder(run_dir)
+    config, model, _, vocabulary_file = load_best(run)
+    _, data = read_split(run, config, vocabulary_file, "test")
+    batch = next(iter(data.in_order(1).skip(example)))
+    path = model.infer(batch).path
+    # The same float32 operations.
+    np.testing.assert_allclose(landscape["trajectories"]["sa_vae"], path.mean[:, 0], rtol=1e-5)
+    assert landscape["trajectories"][other] == landscape["trajectories"]["sa_vae"]
+    # The example under each draw, in one batch.
+    draw = Draw(tf.constant(fixed_noise(NOISE_PAIRS, 2), tf.float32), tf.zeros([2], tf.int32))
+    context = model.decoder.prepare(tf.repeat(batch["x"], len(draw.noise), axis=0))
+
+    def bound(*posterior):
+        parts = (tf.broadcast_to(tf.cast(part, tf.float32), draw.noise.shape) for part in posterior)
+        bounds = model.decoder_bound(1.0, training=False)(Posterior(*parts), context, draw)
+        return float(tf.reduce_mean(bounds))
+
+    optimum = bound(landscape["optimum_mean"], landscape["optimum_log_variance"])
+    # Means of 64 float32, which are summed in another order.
+    assert landscape["optimum_bound"] == pytest.approx(optimum, rel=1e-5)
+    assert optimum < bound(*(part[-1, 0] for part in path))
+
+
 def test_figures(launcher, run_dir, tmp_path):
     shutil.copytree(run_dir, tmp_path / "copy")
     ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", f"--compare={tmp_path}/copy", "--example=3")
@@ -147,6 +176,7 @@ def test_figures(launcher, run_dir, tmp_path):
     for name in ("curves", "landscape"):
         assert f"{run_dir}/{name}.png" in ended.stdout
         assert tf.io.decode_png(tf.io.read_file(f"{run_dir}/{name}.png")).shape[0] > 100
+    assert_landscape(run_dir, "copy", 3)
     with open(f"{run_dir}/curves.json", encoding="utf-8") as file:
         curves = json.load(file)
     assert set(curves) == {"sa_vae", "copy"}  # By folder, where the method is the same.
