@@ -174,6 +174,11 @@ def test_images_of_another_size(tmp_path):
     with pytest.raises(UserError, match="none.npy: cannot be read"):
         file_images(str(tmp_path / "none.npy"), 6, 8, str(tmp_path / "data"))
     assert not list((tmp_path / "data" / "image_files").iterdir())  # Nothing is left of them.
+    # What is prepared is of one size.
+    file_images(path, 8, 6, str(tmp_path / "data"))
+    for height, width in ((8, 7), (7, 6)):
+        with pytest.raises(UserError, match=f"images of 8 x 6 pixels; expected {height} x {width}"):
+            file_images(path, height, width, str(tmp_path / "data"))
 
 
 @pytest.fixture

@@ -49,6 +49,12 @@ def test_every_example_once_an_epoch_and_the_last_batch_is_kept(count, batch_siz
         assert [len(batch) for batch in epoch[:-1]] == [batch_size] * (steps - 1)
 
 
+def test_the_first_batch_is_of_all_the_examples():
+    [batch] = take(split(5000).shuffled(200, seed=1, start=0), 1)
+    # Of each tenth, but for a chance of one in 10**8.
+    assert {number // 500 for number in batch} == set(range(10))
+
+
 def order(seed: int, epochs: int = 2) -> list[list[int]]:
     batches = take(split(50).shuffled(50, seed, 0), epochs)
     return batches
