@@ -197,3 +197,19 @@ def test_figures(launcher, run_dir, tmp_path):
     ended = launcher.run("bin/analyze.py", f"--run_dir={run_dir}", "--example=50")
     assert (ended.status, ended.stderr) == (2, "analyze.py: error: --example=50: expected a number from 0 to 49\n")
     assert {path: path.stat().st_mtime_ns for path in Path(run_dir).iterdir()} == before
+
+
+def test_figures_of_a_run_of_which_nothing_is_learned(launcher, run_dir, data_dir, tmp_path):
+    config = runs.tiny(tmp_path / "svi", data_dir, generator="oracle", method="svi")
+    assert launcher.run("bin/train.py", *runs.arguments(config)).status == 0
+    ended = launcher.run("bin/analyze.py", f"--run_dir={config.run_dir}")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.stdout == (
+        f"Landscape: {config.run_dir}/landscape.png\n"
+        "No learning curves: of this generator and method nothing is learned\n"
+    )
+    assert not Path(config.run_dir, "curves.png").exists()
+    ended = launcher.run("bin/analyze.py", f"--run_dir={config.run_dir}", f"--compare={run_dir}")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert set(json.loads(Path(config.run_dir, "landscape.json").read_text())["trajectories"]) == {"SVI", "SA-VAE"}
+    assert set(json.loads(Path(config.run_dir, "curves.json").read_text())) == {"SA-VAE"}
