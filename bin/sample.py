@@ -34,8 +34,8 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "num_samples",
     None,
-    "Texts; for reconstruct and interpolate from each z; default: 10 for prior, else 1. Images drawn, default 64, or "
-    "taken to start from, default 32 for reconstruct and 9 for interpolate.",
+    "Texts; for reconstruct and interpolate from each z; default: 10 for prior, unless all would be alike, else 1. "
+    "Images drawn, default 64, or taken to start from, default 32 for reconstruct and 9 for interpolate.",
     lower_bound=1,
 )
 flags.DEFINE_integer("points", None, "Points from one to the next, both ends included; default: 5.", lower_bound=2)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from sa_vae_tf.inference import Bound, Draw, Posterior, RefinementSettings, refine
+from sa_vae_tf.training.metrics import ACTIVE_VARIANCE
 
 # Largest number of densities held at once, 8 bytes each.
 PAIRS_AT_ONCE = 2**22
@@ -110,7 +111,7 @@ def mutual_information(
     return MutualInformation(kl, aggregate, kl - aggregate, in_batch)
 
 
-def active_units(means: npt.ArrayLike, threshold: float = 0.01) -> np.ndarray:
+def active_units(means: npt.ArrayLike, threshold: float = ACTIVE_VARIANCE) -> np.ndarray:
     """Tells which latent dimensions the posterior mean uses to tell examples apart.
 
     Args:

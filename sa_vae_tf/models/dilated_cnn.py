@@ -12,6 +12,7 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
+from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.kernels import KERNELS
 from sa_vae_tf.kernels.softmax import PlainSoftmax, Softmax
 from sa_vae_tf.models.dropout import dropout, word_dropout
@@ -229,7 +230,7 @@ class DilatedCNNDecoder(keras.Model):
     ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         """Returns the last block's output at each of the words, and the inputs that later words will look back to."""
         count, next_pasts = len(self.blocks), []
-        seeds = [None] * count if seed is None else tf.unstack(tf.random.split(seed, count))
+        seeds = [None] * count if seed is None else tf.unstack(tf.random.split(seed, count, alg=GENERATOR))
         for block, dilation, past, block_seed in zip(self.blocks, self.dilations, pasts, seeds, strict=True):
             narrow = tf.nn.relu(_affine(states, block.narrow_kernel, block.narrow_bias))
             narrow = tf.concat([past, narrow], 1)

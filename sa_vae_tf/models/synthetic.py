@@ -96,7 +96,7 @@ class SyntheticGenerator(keras.Model):
     def logits(self, tokens: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the scores of all symbols at each time where z is zero, [batch, time, vocabulary]."""
         start = tf.fill([tf.shape(tokens)[0], 1], tf.cast(self.vocabulary_size, tokens.dtype))
-        seeds = [None, None] if seed is None else tf.unstack(tf.random.split(seed))
+        seeds = [None, None] if seed is None else tf.unstack(tf.random.split(seed, alg=GENERATOR))
         embedded = dropout(self.embedding(tf.concat([start, tokens[:, :-1]], 1)), self.dropout_rate, training, seeds[0])
         return self.output_layer(dropout(self.lstm(embedded), self.dropout_rate, training, seeds[1]))
 

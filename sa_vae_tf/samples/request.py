@@ -25,8 +25,8 @@ class Request:
         the way from the posterior mean of each input to that of the next.
       input: for all modes but 'prior' a text file, an example a line; or images, of which those for testing are taken
         where there are some, by default the run's validation images.
-      num_samples: number of texts, for 'reconstruct' and 'interpolate' from each z; 10 for 'prior', else 1. Of images
-        those drawn, 64, or started from, 32 for 'reconstruct' and 9 for 'interpolate'.
+      num_samples: number of texts, for 'reconstruct' and 'interpolate' from each z; 10 for 'prior', unless all would be
+        alike, else 1. Of images those drawn, 64, or started from, 32 for 'reconstruct' and 9 for 'interpolate'.
       points: number of points from one input to the next, both ends included; 5.
       temperature, top_k, top_p: of draws of words; see `SamplingSettings`. The temperature is 1 for 'prior', else 0.
       beam: number of beginnings kept by beam search, in place of draws.
