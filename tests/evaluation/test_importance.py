@@ -127,6 +127,17 @@ def test_weights_beyond_the_range_of_floats():
     assert nll_estimate[1] == np.inf
 
 
+def test_every_sample_has_a_seed_of_its_own():
+    seeds = []
+
+    def nll(z, x, seed):
+        seeds.append(tuple(seed.numpy().tolist()))
+        return tf.zeros_like(z[:, 0])
+
+    importance_weighted_nll(nll, Posterior(tf.zeros([2, 3]), tf.zeros([2, 3])), None, indices(2), 5, SEED)
+    assert len(set(seeds)) == len(seeds) == 5
+
+
 def test_memory_is_that_of_one_call():
     sizes = []
 

@@ -89,7 +89,7 @@ def test_mutual_information_errors():
 
 def test_active_units_by_unbiased_variance():
     # Two examples: the unbiased variance of (0, d) is d^2 / 2, the biased one d^2 / 4.
-    means = np.array([[0.0, 5.0, 0.0, 0.0], [1.0, 5.0, 0.15, 0.13]])
+    means = np.array([[0.0, 5.0, 0.0, 0.0], [1.0, 5.0, 0.1415, 0.1414]])
     np.testing.assert_array_equal(active_units(means), [True, False, True, False])
     np.testing.assert_array_equal(active_units(means, threshold=0.1), [True, False, False, False])
     with pytest.raises(ValueError, match="at least two examples"):

@@ -72,11 +72,11 @@ def assert_evaluated(scores, results):
         assert mean == pytest.approx(results[name], rel=CLOSE, abs=1e-6 if name == "kl" else 0), name
 
 
-@pytest.mark.parametrize(("steps", "seed"), [(None, 0), (0, 0), (7, 5)])
-def test_scores_are_those_of_evaluation(steps, seed, model, run, pixels):
-    results = evaluate(run, svi_steps=steps, seed=seed, iw_samples=4, gap_steps=0)
+@pytest.mark.parametrize(("steps", "seed", "samples"), [(None, 0, 4), (0, 0, 1), (7, 5, 4)])
+def test_scores_are_those_of_evaluation(steps, seed, samples, model, run, pixels):
+    results = evaluate(run, svi_steps=steps, seed=seed, iw_samples=samples, gap_steps=0)
     given = {} if steps is None else {"svi_steps": steps}
-    scores = model.score(pixels, iw_samples=4, seed=seed, index=places(10), **given)
+    scores = model.score(pixels, iw_samples=samples, seed=seed, index=places(10), **given)
     assert set(scores) == set(FIGURES)
     assert_evaluated(scores, results)
 

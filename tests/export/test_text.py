@@ -76,11 +76,11 @@ def assert_evaluated(scores, results):
     )
 
 
-@pytest.mark.parametrize(("steps", "seed"), [(None, 0), (0, 0), (7, 5)])
-def test_scores_are_those_of_evaluation(steps, seed, model, run, sentences):
-    results = evaluate(run, svi_steps=steps, seed=seed, iw_samples=4, gap_steps=0)
+@pytest.mark.parametrize(("steps", "seed", "samples"), [(None, 0, 4), (0, 0, 1), (7, 5, 4)])
+def test_scores_are_those_of_evaluation(steps, seed, samples, model, run, sentences):
+    results = evaluate(run, svi_steps=steps, seed=seed, iw_samples=samples, gap_steps=0)
     given = {} if steps is None else {"svi_steps": steps}
-    scores = model.score(sentences, iw_samples=4, seed=seed, index=places(len(sentences)), **given)
+    scores = model.score(sentences, iw_samples=samples, seed=seed, index=places(len(sentences)), **given)
     assert_evaluated(scores, results)
     np.testing.assert_allclose(
         scores["perplexity_bound"], np.exp(scores["nll_bound"] / np.float32(scores["tokens"])), rtol=1e-6

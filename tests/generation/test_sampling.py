@@ -106,6 +106,8 @@ def test_filter_in_closed_form():
     # At temperature 1/2 probabilities are squared: 16/30 and 9/30 lead the first row.
     assert kept(temperature=0.5, top_p=0.52) == [[1], [0]]
     assert kept(temperature=0.5, top_p=0.82) == [[1, 3], [0]]
+    # The first of two equal halves is enough for a half.
+    np.testing.assert_array_equal(filter_logits(tf.zeros([1, 2]), top_p=0.5), [[0, -np.inf]])
 
 
 def test_filter_at_the_limits_of_temperature():

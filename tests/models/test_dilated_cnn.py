@@ -160,6 +160,14 @@ def test_dropout_of_words_and_in_every_block():
     assert np.any(drops[1] != drops[2])
 
 
+def test_word_dropout_is_of_the_words_read_not_of_those_predicted():
+    decoder = make(word_dropout_rate=1.0, unknown=5)
+    context = decoder.prepare(tf.constant(TOKENS), True, tf.constant([1, 2]))
+    np.testing.assert_array_equal(context.targets, TOKENS[:, 1:])
+    unknown = np.concatenate([TOKENS[:, :1], np.full_like(TOKENS[:, 1:], 5)], 1)
+    np.testing.assert_allclose(context.projected, decoder.prepare(tf.constant(unknown)).projected, **CLOSE)
+
+
 @pytest.mark.parametrize("latent", [LATENT, 0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_steps_have_the_likelihood_of_the_whole(dtype, tolerance, latent):

@@ -1,6 +1,7 @@
 """The LSTM encoder and decoder."""
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
@@ -195,7 +196,7 @@ def test_stepping_is_the_likelihood_word_by_word(latent, layers):
 
 def test_layers_do_not_share_their_masks():
     # With half of the units dropped, two layers with one mask would drop the same half.
-    decoder = make_decoder(LATENT, 2, dropout_rate=0.5)
+    decoder = make_decoder(LATENT, 3, dropout_rate=0.5)
     seen = []
 
     def ones(projected, *_):
@@ -207,11 +208,14 @@ def test_layers_do_not_share_their_masks():
         return tf.zeros(states.shape[:2], tf.float64)
 
     decoder.kernels = decoder.kernels._replace(hidden_states=ones, word_nll=zeros)
-    decoder.lstm[1].kernel.assign(tf.eye(UNITS, 4 * UNITS))
-    decoder.lstm[1].bias.assign(tf.zeros([4 * UNITS]))
+    for layer in decoder.lstm[1:]:
+        layer.kernel.assign(tf.eye(UNITS, 4 * UNITS))
+        layer.bias.assign(tf.zeros([4 * UNITS]))
     decoder.negative_log_likelihood(Z, decoder.prepare(tf.constant(TOKENS)), True, tf.constant([1, 2]))
-    _, first, second = seen
-    assert np.any((first[..., :UNITS] != 0).numpy() != (second != 0).numpy())
+    masks = [states[..., :UNITS].numpy() == 0 for states in seen[1:]]
+    assert len(masks) == 3
+    for one, other in itertools.combinations(masks, 2):
+        assert np.any(one != other)
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -252,10 +256,10 @@ def test_word_dropout_replaces_words_by_the_unknown_one():
 
 
 def test_word_dropout_is_of_the_words_read_not_of_those_predicted():
-    decoder = make_decoder(LATENT, word_dropout_rate=1.0)
+    decoder = make_decoder(LATENT, word_dropout_rate=1.0, unknown=5)
     context = decoder.prepare(tf.constant(TOKENS), True, tf.constant([1, 2]))
     np.testing.assert_array_equal(context.targets, TOKENS[:, 1:].T)
-    unknown = np.concatenate([TOKENS[:, :1], np.ones_like(TOKENS[:, 1:])], 1)
+    unknown = np.concatenate([TOKENS[:, :1], np.full_like(TOKENS[:, 1:], 5)], 1)
     np.testing.assert_allclose(context.projected, decoder.prepare(tf.constant(unknown)).projected, **CLOSE)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from sa_vae_tf.data.vocabulary import END, PAD, START
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
-from sa_vae_tf.generation import draw_from_prior
+from sa_vae_tf.generation import SamplingSettings, Symbols, beam_search, draw_from_prior, sample
 from sa_vae_tf.samples.request import Request
 from sa_vae_tf.samples.texts import samples
 from sa_vae_tf.training.load import load_best
@@ -18,6 +19,7 @@ from tests import corpora, runs
 
 # With weights of this size the latent variable matters from the start: training takes time and adds nothing here.
 UNTRAINED = {"num_epochs": 0, "initial_range": 1.0, "svi_rate_mean": 0.1, "max_length": 14}
+SYMBOLS = Symbols(PAD, START, END, forbidden=(PAD, START))
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +67,13 @@ def alike(some, others) -> bool:
 
 
 def test_samples_from_the_prior(run, ask):
-    lines = ask(mode="prior", num_samples=30, max_length=20)
+    lines = ask(mode="prior", num_samples=30, max_length=20, seed=6)
     assert all(list(line) == ["mode", "text", "log_probability"] for line in lines)
     assert len({line["text"] for line in lines}) > 20
-    z = draw_from_prior(np.arange(30), 3, tf.constant([0, 1]))
+    z = draw_from_prior(np.arange(30), 3, tf.constant([6, 1]))
+    _, model, vocabulary, _ = load_best(run)
+    drawn = sample(model.decoder, z, np.arange(30), SYMBOLS, SamplingSettings(20), tf.constant([6, 2])).tokens.numpy()
+    assert [line["text"] for line in lines] == [vocabulary.decode(tokens) for tokens in drawn]
     for line, own in list(zip(lines, z, strict=True))[:5]:
         expected = log_probability(run, line["text"], own[None], 20)
         assert line["log_probability"] == pytest.approx(expected, rel=1e-4)
@@ -84,17 +89,17 @@ def test_the_seed_alone_decides(ask):
 
 def test_reconstructions(run, ask, files):
     given = Path(files["test_file"]).read_text().splitlines()
-    lines = ask(mode="reconstruct", input=files["test_file"])
+    lines = ask(mode="reconstruct", input=files["test_file"], seed=3)
     assert [line["input"] for line in lines] == given
     assert {tuple(line) for line in lines} == {("mode", "input", "nll_bound", "text", "log_probability")}
     # Line by line the examples, and so the noise, of bin/evaluate.py.
-    bound = evaluate(run, "test", iw_samples=0, gap_steps=0)["nll_bound"]
+    bound = evaluate(run, "test", iw_samples=0, gap_steps=0, seed=3)["nll_bound"]
     assert np.mean([line["nll_bound"] for line in lines]) == pytest.approx(bound, rel=1e-5)
     for index, line in enumerate(lines[:2]):
         # By default as many words as the run's texts have at most, 14, and their end.
-        expected = log_probability(run, line["text"], posterior_mean(run, line["input"], index), 15)
+        expected = log_probability(run, line["text"], posterior_mean(run, line["input"], index, seed=3), 15)
         assert line["log_probability"] == pytest.approx(expected, rel=1e-4)
-    assert alike(ask(mode="reconstruct", input=files["test_file"], batch_size=7), lines)
+    assert alike(ask(mode="reconstruct", input=files["test_file"], batch_size=7, seed=3), lines)
 
 
 def test_several_samples_of_each_line(ask, files):
@@ -110,6 +115,15 @@ def test_other_steps_and_another_start(run, ask, files):
     assert not np.any(posterior_mean(run, line["input"], 0, steps=0, svi_init="zero"))
     expected = log_probability(run, line["text"], tf.zeros([1, 3]), 9)
     assert line["log_probability"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_beam_search(run, ask):
+    texts = [line["text"] for line in ask(mode="prior", num_samples=10, beam=5, max_length=9)]
+    _, model, vocabulary, _ = load_best(run)
+    z = draw_from_prior(np.arange(10), 3, tf.constant([0, 1]))
+    narrow, wide = (beam_search(model.decoder, z, 10, SYMBOLS, width, 9).tokens.numpy() for width in (1, 5))
+    assert texts == [vocabulary.decode(tokens) for tokens in wide]
+    assert np.any(narrow != wide)
 
 
 def test_interpolation(ask, files):
@@ -153,6 +167,20 @@ def test_a_language_model(language_model, files):
     ):
         with pytest.raises(UserError, match=message):
             next(samples(language_model, request))
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (Request("prior"), SamplingSettings(9, 1.0, 0, 1.0)),
+        (Request("prior", top_k=1), SamplingSettings(9, 1.0, 1, 1.0)),
+        (Request("prior", top_p=0.25), SamplingSettings(9, 1.0, 0, 0.25)),
+        (Request("prior", temperature=0.5, max_length=3), SamplingSettings(3, 0.5, 0, 1.0)),
+        (Request("reconstruct", "x.txt"), SamplingSettings(9, 0.0, 0, 1.0)),
+    ],
+)
+def test_settings_of_the_draws_are_as_given(asked, expected):
+    assert asked.sampling_settings(9) == expected
 
 
 @pytest.mark.parametrize(
