@@ -145,20 +145,18 @@ def main(argv: list[str]) -> None:
     for path in (SAVED_MODEL, INPUT, OUTPUT):
         flags.FLAGS[path.name].value = os.path.expanduser(path.value)  # Shells leave a ~ behind an equals sign.
     try:
-        score_file()
-        print(end="", flush=True)
+        tally = score_file()
     except WrongInput as error:
         fail(str(error), WRONG_INPUT)
-    except BrokenPipeError:  # Of what is printed, when all is scored; what is flushed at the end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(UNREAD)
     except OSError as error:
         goes_on = "; the same command goes on" if error.errno in MENDED else ""
         fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}{goes_on}", FAILED)
+    tally.report()
+    print(f"Scores: {OUTPUT.value}")
 
 
-def score_file() -> None:
-    """Scores the input, from where the same command stopped before."""
+def score_file() -> "Tally":
+    """Scores the input, from where the same command stopped before, and returns what is done."""
     if missing := [f"--{flag.name}" for flag in (SAVED_MODEL, INPUT, OUTPUT) if not flag.value]:
         raise WrongInput(f"{', '.join(missing)}: expected an exported model, what it scores, and a file for the scores")
     output, folder = Path(OUTPUT.value), Path(SAVED_MODEL.value)
@@ -181,18 +179,14 @@ def score_file() -> None:
             tally = Tally(source)
             while examples := list(itertools.islice(source.examples, BATCHES_AT_ONCE * BATCH_SIZE.value)):
                 score_examples(examples, score, partial, tally)
-            try:
-                output.touch(exist_ok=False)  # So that no other process takes the name.
-            except FileExistsError:
-                kept = f"is there already; what was scored is in {partial.name}"
-                raise OSError(errno.EEXIST, kept, OUTPUT.value) from None
+            if os.path.lexists(output):
+                raise OSError(errno.EEXIST, f"is there by now; what was scored is in {partial.name}", OUTPUT.value)
             Path(partial.name).replace(output)
-    tally.report()
-    print(f"Scores: {output}")
+    return tally
 
 
 def check_new(output: Path) -> None:
-    if output.exists():
+    if os.path.lexists(output):
         raise WrongInput(f"--output={output}: is there already; expected the name of a new file")
 
 
@@ -393,23 +387,24 @@ def open_partial(output: Path, name: str) -> Iterator[IO[bytes]]:
     path = output.with_name(f".{output.name}.{name}.partial")
     others = sorted({*path.parent.glob(f".{glob.escape(output.name)}.{'?' * len(name)}.partial")} - {path})
     for other in others:
-        warn(f"{other}: was scored of another input, or with other options, and is not gone on with")
+        warn(
+            f"{other}: scores of another input or with other options, not gone on with; delete it if you do not want them"
+        )
     with open(path, "r+b", opener=lambda name, how: os.open(name, how | os.O_CREAT, 0o666)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise WrongInput(f"--output={output}: another process is writing it") from None
-        check_new(output)  # Another process may have ended just now.
-        wrong = False
         try:
-            yield file
-        except WrongInput:
-            wrong = True
-            raise
+            check_new(output)  # Another process may have ended just now.
+            try:
+                yield file
+            except WrongInput:  # What mends it changes the input, and what was scored of this one serves for nothing.
+                file.truncate(0)
+                raise
         finally:
-            # What mends a wrong input changes it, and what was scored of this one serves for nothing.
-            if path.exists() and (wrong or not path.stat().st_size):
-                path.unlink()
+            if not os.fstat(file.fileno()).st_size:
+                path.unlink(missing_ok=True)
 
 
 def identity(folder: Path, options: dict[str, Any]) -> str:
@@ -571,5 +566,23 @@ def end(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
+@contextlib.contextmanager
+def quiet_if_unread() -> Iterator[None]:
+    """Ends the program without a word where what it prints is read no further, as by `head`, or finds no room."""
+    try:
+        try:
+            yield
+        finally:
+            print(end="", flush=True)
+    except OSError as error:
+        os.dup2(_nowhere, sys.stdout.fileno())  # Where what is flushed at the end goes.
+        if code := getattr(error.__context__, "code", None):
+            sys.exit(code)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(UNREAD)
+        fail(f"standard output: {error.strerror}", FAILED)
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    with quiet_if_unread():
+        app.run(main, flags_parser=parse)

@@ -114,7 +114,7 @@ def _new_version(export_dir: str, version: int) -> Path:
         raise UserError("--export_dir: expected a folder for the SavedModel")
     check_readable("export_dir", export_dir)
     folder = Path(export_dir, str(version))
-    if folder.exists():
+    if os.path.lexists(folder):
         raise UserError(f"--export_dir={export_dir}: version {version} is there already; expected another --version")
     writable_folder("export_dir", export_dir)
     return folder

@@ -19,6 +19,7 @@ import fcntl
 import io
 import json
 import logging
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,7 +172,8 @@ class RunFolder:
         return from_flagfile(str(self.flags_file))
 
     def append_metrics(self, figures: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl."""
+        """Adds a line to metrics.jsonl, without figures that are no number, for which JSON has no word."""
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
         with self.metrics_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(figures) + "\n")
             file.flush()

@@ -62,7 +62,7 @@ def read(output) -> list[dict]:
 
 def test_scores_of_a_file_are_those_of_evaluation(launcher, model, run_dir, files, tmp_path):
     lines = Path(files["test_file"])
-    ended = score(launcher, model, lines, tmp_path / "out.jsonl", "--iw_samples=3", "--seed=2", "--batch_size=3")
+    ended = score(launcher, model, lines, tmp_path / "out.jsonl", "--iw_samples=3", "--seed=2", "--batch_size=1")
     assert (ended.status, ended.stderr) == (0, "")
     assert re.fullmatch(
         rf"20 lines, [\d,]+ a second; 20 scored, 0 kept with their error\nScores: {tmp_path}/out.jsonl\n", ended.stdout
@@ -85,6 +85,13 @@ def test_scores_are_there_where_nobody_reads_what_is_printed(launcher, model, tm
     flags = (f"--saved_model={model}", f"--input={tmp_path}/lines.txt", f"--output={tmp_path}/scores.jsonl")
     assert launcher.run(script, *flags) == (141, "", "")
     assert len(read(tmp_path / "scores.jsonl")) == 1
+    for piped, status, line in (
+        (">/dev/full", 1, "score.py: error: standard output: No space left on device\n"),
+        ("| :", 0, ""),
+    ):
+        command = f"{sys.executable} {ROOT / 'bin/score.py'} --help {piped}"
+        ended = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert (ended.returncode, ended.stderr) == (status, line)
 
 
 @pytest.mark.parametrize("piped", [False, True])
@@ -130,6 +137,7 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
     assert [record["error"] for record in records[2:9]] == list(wrong.values())
     assert [record["input"] for record in records if "error" not in record] == right
     assert records[4]["input"] == "the \\xff cat"
+    assert {record["nll_iw"] for record in records if "error" not in record} == {None}  # Not a NaN, which is no JSON.
     assert records[6]["input"] == records[7]["input"] == "x" * 65_536
     # Malformed lines take no part: the others are scored as a file of their own is evaluated.
     (tmp_path / "right.txt").write_text("\n".join(right), encoding="utf-8")
@@ -235,14 +243,25 @@ def test_what_is_piped_goes_on_where_its_lines_are_the_same(launcher, model, tmp
     assert [record["input"] for record in read(tmp_path / "out.jsonl")] == ["a", "a dog"]
 
 
+def test_an_input_that_is_damaged_further_on_leaves_nothing(launcher, model, tmp_path):
+    # Of lines that do not compress, so that the first chunk is whole.
+    rng = random.Random(3)
+    text = "\n".join("".join(rng.choices("abcdefghij", k=2000)) for _ in range(40))
+    (tmp_path / "lines.gz").write_bytes(gzip.compress(text.encode())[:-9000])
+    ended = score(launcher, model, tmp_path / "lines.gz", tmp_path / "out.jsonl", "--batch_size=1")
+    assert_one_line(ended, 2, f"--input={tmp_path}/lines.gz: damaged gzip file, after line ")
+    assert int(re.findall(r"after line (\d+)", ended.stderr)[0]) > 16
+    assert [path.name for path in tmp_path.iterdir()] == ["lines.gz"]
+
+
 def test_scores_that_are_not_gone_on_with_are_named(launcher, model, files, tmp_path):
     other = tmp_path / f".out.jsonl.{'0' * 16}.partial"
     other.write_text("scores\n")
     ended = score(launcher, model, files["test_file"], tmp_path / "out.jsonl", "--svi_steps=0")
-    expected = (
-        f"score.py: WARNING: {other}: was scored of another input, or with other options, and is not gone on with\n"
+    assert ended.status == 0
+    assert ended.stderr.startswith(
+        f"score.py: WARNING: {other}: scores of another input or with other options, not gone"
     )
-    assert (ended.status, ended.stderr) == (0, expected)
     assert other.read_text() == "scores\n"
 
 
@@ -258,7 +277,7 @@ def test_a_file_that_is_there_at_the_end_stays(launcher, model, tmp_path):
     )
     ended = launcher.run(script, f"--saved_model={model}", f"--input={tmp_path}/lines.txt", f"--output={output}")
     (partial,) = tmp_path.glob(".*.partial")
-    assert_one_line(ended, 1, f"{output}: is there already; what was scored is in {partial}")
+    assert_one_line(ended, 1, f"{output}: is there by now; what was scored is in {partial}")
     assert output.read_text() == "precious"
     assert len(read(partial)) == 3
 
@@ -353,6 +372,11 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
         ),
         (
             "score",
+            ["--saved_model={model}", "--input={lines}", "--output={tmp}/link"],
+            "--output={tmp}/link: is there already; expected the name of a new file",
+        ),
+        (
+            "score",
             ["--saved_model={model}", "--input={lines}", "--output={tmp}"],
             "--output={tmp}: expected a file in a folder",
         ),
@@ -381,6 +405,7 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
 def test_wrong_commands(script, arguments, message, launcher, run_dir, model, files, tmp_path):
     (tmp_path / "x.gz").write_bytes(b"plain text")
     (tmp_path / "cr.txt").write_bytes(b"the cat\rthe dog\r")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "16.txt").write_text("the cat", encoding="utf-16")
     np.save(tmp_path / "x.npy", np.zeros(3))
     (tmp_path / "empty").mkdir()

@@ -197,6 +197,11 @@ def test_a_step_at_the_limit_is_taken():
         assert all(np.isnan(logs[name]) == bool(skipped) for name in ("loss", "kl", "gradient_norm"))
 
 
+def test_free_bits_are_of_training_alone():
+    bounds = [make("vae", free_bits=free_bits).test_step(batch())["nll_bound"] for free_bits in (0.0, 5.0)]
+    assert float(bounds[0]) == float(bounds[1])
+
+
 def test_weights_along_the_path_count():
     losses = []
     for weights in (None, (0.0, 0.0, 1.0), (0.0, 0.0, 2.0), (1.0, 0.0, 1.0)):
