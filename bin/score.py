@@ -387,9 +387,7 @@ def open_partial(output: Path, name: str) -> Iterator[IO[bytes]]:
     path = output.with_name(f".{output.name}.{name}.partial")
     others = sorted({*path.parent.glob(f".{glob.escape(output.name)}.{'?' * len(name)}.partial")} - {path})
     for other in others:
-        warn(
-            f"{other}: scores of another input or with other options, not gone on with; delete it if you do not want them"
-        )
+        warn(f"{other}: scores of another input or with other options, not gone on with; it may be deleted")
     with open(path, "r+b", opener=lambda name, how: os.open(name, how | os.O_CREAT, 0o666)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
