@@ -47,7 +47,7 @@ def check_runs(configs: Sequence[Config], base: Config) -> None:
       base: the settings that they were made from.
 
     Raises:
-      UserError: if a folder holds a run with other settings, more epochs or of other data.
+      UserError: if a folder holds a run with other settings, more epochs or steps, or of other data.
     """
     for config in configs:
         run = RunFolder(config.run_dir, "runs")
@@ -55,6 +55,9 @@ def check_runs(configs: Sequence[Config], base: Config) -> None:
         differing = run.differing(config)
         if run.epochs() > config.num_epochs:
             differing.append(f"--num_epochs is {run.epochs()} there and {config.num_epochs} here")
+        steps = max((line["step"] for line in run.read_metrics()), default=0)
+        if 0 < config.max_steps < steps:
+            differing.append(f"it has {steps} steps and --max_steps is {config.max_steps} here")
         if differing:
             raise UserError(
                 f"--runs: {run.path} holds a run with other settings ({'; '.join(differing)}): "

@@ -92,6 +92,19 @@ def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
         check_runs([config], config)
 
 
+def test_a_run_of_more_steps_is_in_the_way(tmp_path):
+    config = runs.tiny(tmp_path / "run", "", num_epochs=3)
+    run = RunFolder(config.run_dir)
+    run.open_for_training(config)
+    for epoch in (1, 2):
+        run.append_metrics({"epoch": epoch, "step": 5 * epoch})
+    keep_sources(run, {})
+    for allowed in (0, 10, 12):
+        check_runs([dataclasses.replace(config, max_steps=allowed)], config)
+    with pytest.raises(UserError, match=r"other settings \(it has 10 steps and --max_steps is 9 here\)"):
+        check_runs([dataclasses.replace(config, max_steps=9)], config)
+
+
 def test_settings_that_no_run_takes_are_told(caplog, tmp_path):
     base = runs.tiny(tmp_path / "none", str(tmp_path), seed=9, method="svi", svi_steps=7, num_epochs=3)
     caplog.set_level("INFO")
