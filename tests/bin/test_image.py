@@ -199,7 +199,7 @@ def test_grids_are_written(launcher, data_file, data_dir, tmp_path):
     for mode, (height, width) in (
         (["--mode=prior", "--num_samples=4", "--batch_size=2"], (2 * 10 + 2, 2 * 8 + 2)),
         (["--mode=prior", "--num_samples=1"], (10 + 2, 8 + 2)),
-        (["--mode=reconstruct", "--num_samples=3"], (10 + 2, 4 * 15 + 2)),
+        (["--mode=reconstruct", "--num_samples=3"], (10 + 2, 3 * 15 + 2)),
         (["--mode=interpolate", "--points=3"], (3 * 10 + 2, 5 * 8 + 2)),
     ):
         ended = launcher.run(*command, *mode)
