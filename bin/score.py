@@ -573,6 +573,8 @@ def quiet_if_unread() -> Iterator[None]:
         finally:
             print(end="", flush=True)
     except OSError as error:
+        if not isinstance(error, BrokenPipeError) and error.errno not in MENDED:
+            raise
         os.dup2(_nowhere, sys.stdout.fileno())  # Where what is flushed at the end goes.
         if code := getattr(error.__context__, "code", None):
             sys.exit(code)
