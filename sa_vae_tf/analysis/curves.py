@@ -42,7 +42,8 @@ def draw_learning_curves(
     if not runs:
         raise ValueError("runs is empty: expected at least one run")
     curves = {name: _curve(name, epochs) for name, epochs in runs.items()}
-    figure, axes = new_figure(6.4, 4.4)
+    lines = sum(1 + (INITIAL_BOUND in curve) for curve in curves.values())
+    figure, axes = new_figure(6.4, 4.0 + 0.2 * ((lines + 1) // 2))  # a row of the legend has two
     colours = colours_of(curves)
     bottom, top = _scale(curves)
     axes.set_ylim(bottom, top)

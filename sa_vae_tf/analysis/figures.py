@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from sa_vae_tf.errors import one_line
@@ -33,10 +34,13 @@ FAINT = "#9A9A9A"
 
 
 def colours_of(names: Iterable[str]) -> dict[str, str]:
-    """Returns a colour for each name: a method's own, as for 'SA-VAE' or 'sa_vae', else the next of the others."""
-    others = itertools.cycle(OTHER_COLOURS)
+    """Returns a colour for each name: a method's own, as for 'SA-VAE' or 'sa_vae', else one that no other name has."""
     methods = {name: re.sub("[^a-z]+", "_", name.lower()) for name in names}
-    return {name: COLOURS[method] if method in COLOURS else next(others) for name, method in methods.items()}
+    others = [name for name, method in methods.items() if method not in COLOURS]
+    shades = colormaps["turbo"](np.linspace(0, 1, len(others)))  # for more than there are hues to tell apart
+    few = len(others) <= len(OTHER_COLOURS)
+    chosen = dict(zip(others, OTHER_COLOURS if few else map(to_hex, shades), strict=False))
+    return {name: chosen.get(name) or COLOURS[method] for name, method in methods.items()}
 
 
 def new_figure(width: float, height: float) -> tuple[Figure, Axes]:

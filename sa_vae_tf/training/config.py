@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 from sa_vae_tf.errors import UserError
@@ -350,8 +351,11 @@ class Config:
 
         def same(name: str) -> bool:
             values = {getattr(self, name), getattr(other, name)}
-            # Kernels that are to be chosen are those that were.
-            return len(values) == 1 or (name == "kernels" and "auto" in values and values <= CHOSEN)
+            if name == "kernels":  # Those that are to be chosen are those that were.
+                return len(values) == 1 or ("auto" in values and values <= CHOSEN)
+            if name == "encoder_init":  # A run that was moved has its name still.
+                values = {path and Path(path).absolute().name for path in values}
+            return len(values) == 1
 
         return [
             f"--{field.name} is {shown(self, field.name)} there and {shown(other, field.name)} here"

@@ -83,8 +83,6 @@ class RunFolder:
 
         Until `close`, that is; the system takes the lock away when the process ends, however it ends.
 
-        The settings of a run that has more epochs than they ask for stay as they are.
-
         Raises:
           UserError: if another process trains the run, it has other settings or lost them, or the folder cannot be
             written.
@@ -110,19 +108,22 @@ class RunFolder:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            if config.num_epochs < self.epochs():
-                logger.warning(
-                    "%s has %d epochs already: --num_epochs=%d leaves nothing to train",
-                    self.path,
-                    self.epochs(),
-                    config.num_epochs,
-                )
-            else:
-                write_atomically(self.flags_file, to_flagfile(config))
         except OSError as error:
             if error.errno in DISK_FULL:
                 raise
             raise UserError(f"--{self.flag}={self.path}: cannot write there ({error.strerror or error})") from None
+
+    def write_settings(self, config: Config) -> None:
+        """Writes flags.txt; the settings of a run that has more epochs than these ask for stay as they are."""
+        if config.num_epochs >= self.epochs():
+            write_atomically(self.flags_file, to_flagfile(config))
+            return
+        logger.warning(
+            "%s has %d epochs already: --num_epochs=%d leaves nothing to train",
+            self.path,
+            self.epochs(),
+            config.num_epochs,
+        )
 
     def _take_lock(self) -> IO[str]:
         lock = (self.path / ".lock").open("a+", encoding="utf-8", errors="replace")

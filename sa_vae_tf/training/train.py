@@ -147,6 +147,8 @@ def _train(
         logger.info("%s is at step %d already: nothing left to train", run.path, int(model.step))
     elif not last:
         logger.warning("--num_epochs=%d: nothing is trained", config.num_epochs)
+    # All that the settings name has been read by now: those of a run that is there are not lost to a mistaken command.
+    run.write_settings(config)
     if not resumed and writes:
         checkpoints.save()
     if int(model.step) < last:

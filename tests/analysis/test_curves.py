@@ -115,6 +115,14 @@ def test_colours_are_those_of_the_methods():
     ]
 
 
+def test_many_runs_have_a_colour_each_and_room_for_their_names(tmp_path, drawn):
+    for count in (2, 14):
+        curves.draw_learning_curves({f"run {n}": epochs([3.0 + n, 2.0 + n]) for n in range(count)}, tmp_path / "a.png")
+    assert len({line.get_color() for line in drawn[1].axes[0].lines if line.get_linestyle() == "-"}) == 14
+    few, many = (figure.axes[0].get_window_extent().height for figure in drawn)
+    assert many > 0.9 * few
+
+
 @pytest.mark.parametrize(
     ("bounds", "steps", "best"),
     [

@@ -38,8 +38,7 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
 
     def train(config):
         run = RunFolder(config.run_dir)
-        run.open_for_training(config)
-        run.close()
+        run.write_settings(config)
         run.append_metrics({"epoch": config.num_epochs, "step": 3 * config.num_epochs})
         if config.num_epochs == 4:
             raise MemoryError
@@ -65,8 +64,7 @@ def test_an_evaluation_is_of_the_test_file_as_it_is(tmp_path, monkeypatch):
     files = {"train_file": "a", "val_file": "a", "test_file": str(tmp_path / "b.txt")}
     config = Config(run_dir=str(tmp_path / "run"), data="text", **files)
     run = RunFolder(config.run_dir)
-    run.open_for_training(config)
-    run.close()
+    run.write_settings(config)
     monkeypatch.setattr(experiments, "in_process", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(experiments, "train", lambda config: run)
     monkeypatch.setattr(experiments, "evaluate", lambda run: {"made": made.append(1) or len(made)})
@@ -83,7 +81,7 @@ def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
     (tmp_path / "a.txt").write_text("a b\n")
     config = runs.tiny(tmp_path / "run", "")
     run = RunFolder(config.run_dir)
-    run.open_for_training(config)
+    run.write_settings(config)
     run.append_metrics({"epoch": 1, "step": 3})
     keep_sources(run, {"train": str(tmp_path / "a.txt")})
     check_runs([config], config)
@@ -95,7 +93,7 @@ def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
 def test_a_run_of_more_steps_is_in_the_way(tmp_path):
     config = runs.tiny(tmp_path / "run", "", num_epochs=3)
     run = RunFolder(config.run_dir)
-    run.open_for_training(config)
+    run.write_settings(config)
     for epoch in (1, 2):
         run.append_metrics({"epoch": epoch, "step": 5 * epoch})
     keep_sources(run, {})

@@ -171,7 +171,7 @@ def test_runs_with_other_settings_are_refused_before_any_training(what, launcher
     folder = tmp_path / "table1" / "oracle-sa_vae-final-exact-1"
     config = runs.tiny(folder, data_dir, generator="oracle", bound_weights="final")
     run = RunFolder(folder)
-    run.open_for_training(config)
+    run.write_settings(config)
     run.append_metrics({"epoch": 3, "step": 9})
     for changes, difference in (
         ({"units": 5}, "--units is 4 there and 5 here"),

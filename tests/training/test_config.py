@@ -171,6 +171,14 @@ def test_a_run_goes_on_with_its_kernels():
     assert rounded.differing(Config(**TEXT)) == ["--kernels is bfloat16 there and auto here"]
 
 
+def test_a_language_model_that_was_moved_is_the_same_to_a_run_that_goes_on():
+    begun = Config(**TEXT, encoder_init="runs/lm-1")
+    assert begun.differing(Config(**TEXT, encoder_init="/elsewhere/lm-1/")) == []
+    for other in ("runs/lm-2", ""):
+        [difference] = begun.differing(Config(**TEXT, encoder_init=other))
+        assert difference == f"--encoder_init is runs/lm-1 there and {other or repr('')} here"
+
+
 @pytest.mark.parametrize("path", sorted(Path(__file__).parents[2].glob("*.flags")), ids=lambda path: path.name)
 def test_flag_files_of_the_repository(path):
     config = from_flagfile(str(path))

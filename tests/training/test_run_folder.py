@@ -24,6 +24,7 @@ SETTINGS = dataclasses.replace(runs.TINY, run_dir="somewhere", optimizer="adam",
 def begun(path, config: Config) -> RunFolder:
     run = RunFolder(path)
     run.open_for_training(config)
+    run.write_settings(config)
     (path / "checkpoints").mkdir()
     return run
 
@@ -37,6 +38,8 @@ def test_settings_are_written_and_read(tmp_path):
     changed = dataclasses.replace(config, num_epochs=77, log_steps=3)
     assert {"num_epochs", "log_steps"} <= set(FREE_TO_CHANGE)
     run.open_for_training(changed)
+    assert run.read_config() == config
+    run.write_settings(changed)
     assert run.read_config() == changed
 
 
@@ -53,9 +56,10 @@ def test_other_settings_are_refused_and_named(tmp_path):
 
 def test_a_folder_in_which_nothing_was_saved_takes_other_settings(tmp_path):
     run = RunFolder(tmp_path)
-    run.open_for_training(SETTINGS)
+    run.write_settings(SETTINGS)
     other = dataclasses.replace(SETTINGS, units=3)
     run.open_for_training(other)
+    run.write_settings(other)
     assert run.read_config() == other
 
 
@@ -76,10 +80,10 @@ def test_fewer_epochs_than_there_are_change_nothing(tmp_path, caplog):
         run.append_metrics({"epoch": epoch, "step": 3 * epoch})
     assert run.epochs() == 3
     for epochs in (3, 4):
-        run.open_for_training(dataclasses.replace(config, num_epochs=epochs))
+        run.write_settings(dataclasses.replace(config, num_epochs=epochs))
         assert run.read_config().num_epochs == epochs
     assert not caplog.records
-    run.open_for_training(dataclasses.replace(config, num_epochs=2))
+    run.write_settings(dataclasses.replace(config, num_epochs=2))
     assert run.read_config().num_epochs == 4
     [record] = caplog.records
     assert record.getMessage() == f"{tmp_path} has 3 epochs already: --num_epochs=2 leaves nothing to train"
@@ -129,7 +133,7 @@ def test_a_full_disk_is_not_called_unwritable(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        RunFolder(tmp_path).open_for_training(SETTINGS)
+        RunFolder(tmp_path).write_settings(SETTINGS)
     assert not (tmp_path / "flags.txt").exists()
 
 
