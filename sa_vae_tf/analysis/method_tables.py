@@ -167,7 +167,8 @@ def _column(column: Column, results: Sequence[Mapping[str, Any]]) -> str:
 def to_markdown(table: dict[str, Any], command: str) -> str:
     """Returns the table as Markdown: figures, beside the paper's if of its corpus, then the command of each row."""
     kind, split, samples = TABLES[table["table"]], table["split"], table["iw_samples"]
-    columns = [column for column in COLUMNS if kind.perplexity or column.paper != "perplexity"]
+    absent = {*([] if kind.perplexity else ["perplexity_bound"]), *([] if samples else ["nll_iw"])}
+    columns = [column for column in COLUMNS if column.figure not in absent]
     beside = table["corpus"] == kind.corpus
     of = table["evaluated"]
     elsewhere = "" if of == table["corpus"] else f" They are of the corpus as published, not of {of}."
@@ -189,7 +190,7 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
         *([f"- Paper: its figures for {kind.source}.{elsewhere}"] if beside else []),
         "- Bound: reconstruction plus KL, an upper bound on the NLL; without latent variable the NLL itself.",
         f"- Collapsed: a KL below {COLLAPSED_KL} nats; the posterior carries nothing of the example.",
-        f"- IW NLL: the importance-weighted estimate from {samples} samples.",
+        *([f"- IW NLL: the importance-weighted estimate from {samples} samples."] if samples else []),
         *(["- Perplexity: of the bound, with the end of each text counted as a token."] if kind.perplexity else []),
         "- The number after a name: refinement steps, K.",
         "",

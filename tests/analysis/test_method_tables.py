@@ -272,6 +272,11 @@ def test_text_of_images():
     assert "erplexity" not in text
     assert "as published" not in text
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {10}
+    for of_row in results.values():
+        of_row[0]["nll_iw"] = None
+    without = method_tables.to_markdown({**table, "iw_samples": 0}, "the command").replace("--iw_samples", "")
+    assert "| VAE | 90.00 | 90.43 | 89.00 | 1.00 | 0.98 | 0.50 | 3.00 |" in without
+    assert "IW" not in without
 
 
 @pytest.mark.slow
