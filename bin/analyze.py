@@ -16,6 +16,7 @@ from sa_vae_tf.training.tasks.task import data_seed
 RUN_DIR = flags.DEFINE_string("run_dir", "", "Folder of the run, into which the figures are written.")
 COMPARE = flags.DEFINE_list("compare", [], "Folders of further runs to draw beside it.")
 EXAMPLE = flags.DEFINE_integer("example", 0, "Test example whose bound is drawn.", lower_bound=0)
+DEVICE = flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
 
 
 def main():
@@ -40,7 +41,8 @@ def main():
     elif len({(data_seed(config), config.num_examples) for config in configs}) > 1:
         print("No landscape: the runs have oracles or examples of their own, by --seed, --data_seed or --num_examples")
     else:
-        print(f"Landscape: {landscape_of(by_name, output / 'landscape.png', EXAMPLE.value)[0]}")
+        drawn = landscape_of(by_name, output / "landscape.png", EXAMPLE.value, DEVICE.value)
+        print(f"Landscape: {drawn[0]}")
     epochs = {name: metrics for name, folder in by_name.items() if (metrics := folder.read_metrics())}
     if not epochs:
         print("No learning curves: of this generator and method nothing is learned")

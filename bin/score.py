@@ -54,6 +54,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, end_at_once)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Else another process on the GPU finds no memory.
 if platform.machine() in ("x86_64", "AMD64"):
     # Quicker products, which TensorFlow by itself leaves alone on processors without AVX512-VNNI or the like.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -169,6 +170,7 @@ def score_file() -> "Tally":
     for name in options.keys() - inputs.keys():
         raise WrongInput(f"--{name}={options[name]}: a model of --method={about['method']} has no such input")
     with SOURCES[about["data"]](about) as source:
+        tf.config.experimental.enable_tensor_float_32_execution(about.get("tensor_float_32", True))
         name, model = identity(folder, options), load(folder)
 
         def score(contents: list[Any], places: list[int]) -> dict[str, tf.Tensor]:

@@ -43,19 +43,21 @@ def reproduce(base: Config, runs: Path, output: Path) -> list[Path]:
     return landscape_of(folders, output / "figure1.png")
 
 
-def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0) -> list[Path]:
+def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0, device: str = "") -> list[Path]:
     """Draws the bound of one test example over the two posterior means, with each run's refinement on it.
 
     Args:
       folders: runs by name, all with the oracle's fixed decoder and the same data.
       path: of the PNG; the numbers go beside it as JSON.
       example: number of the test example.
+      device: as of training; empty for that of the first run.
 
     Raises:
       UserError: if the example is not in the test set.
     """
     trajectories = {}
-    device = next(iter(folders.values())).read_config().device  # TensorFlow cannot change it once it has computed.
+    # TensorFlow cannot change it once it has computed.
+    device = device or next(iter(folders.values())).read_config().device
     for name, run in folders.items():
         config, model, *_ = load_best(run, device)
         data = TASKS[config.data].data(config, ("test",), None).splits["test"]

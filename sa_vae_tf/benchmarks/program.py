@@ -59,8 +59,8 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
         else:
             kept[f"input{number}"] = value
         inputs.append(spec)
-    header = _compiled(step, batch, "hlo").partition("\n")[0]
-    (folder / "step.mlir").write_bytes(_compiled(step, batch, "stablehlo_serialized"))
+    header = _compiled(step, batch, "hlo", model.step.device).partition("\n")[0]
+    (folder / "step.mlir").write_bytes(_compiled(step, batch, "stablehlo_serialized", model.step.device))
     np.savez_compressed(folder / "inputs.npz", **kept)
     described = {
         "config": size,
@@ -83,11 +83,11 @@ def write_program(config: Config, folder: Path, size: str, run: bool) -> dict[st
     return {**described, "program": str(folder), **program["expected"]}
 
 
-def _compiled(step: Any, batch: dict[str, tf.Tensor], stage: str) -> Any:
+def _compiled(step: Any, batch: dict[str, tf.Tensor], stage: str, device: str) -> Any:
     with warnings.catch_warnings():
         # Without a device TensorFlow refuses variables, with one it warns.
         warnings.simplefilter("ignore")
-        return step.experimental_get_compiler_ir(batch)(stage=stage, device_name="/device:CPU:0")
+        return step.experimental_get_compiler_ir(batch)(stage=stage, device_name=device)
 
 
 def drawn(number: int, spec: dict[str, Any]) -> np.ndarray:

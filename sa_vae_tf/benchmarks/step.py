@@ -29,7 +29,7 @@ def benchmark_step(config: Config, repeats: int, compare: bool = False) -> dict[
         does not compile that: it takes many minutes, and what comes out of it is hundreds of times slower.
 
     Returns:
-      `median_s`, seconds a step; `peak_gib`, largest resident memory of the process so far; `gflops`, rate of the
+      `median_s`, seconds a step; `peak_gib`, largest memory so far (`timing.peak_memory`); `gflops`, rate of the
       step's matrix products; `peak_share`, that rate over the rate of a large product in the same process, of a device
       times their number; `traffic_s`, what the step's bytes (see `cost`) would take alone; with `compare`,
       `unrolled_s` and `unrolled_gib`, the memory after both; and what was measured.

@@ -70,8 +70,9 @@ class SyntheticSequences(tfds.core.GeneratorBasedBuilder):
         latent_seed, token_seed = tf.unstack(
             tf.random.split(tf.constant([self.builder_config.seed, number]), alg=GENERATOR)
         )
-        latent = tf.random.stateless_normal([count, LATENT_DIM], latent_seed, alg=GENERATOR)
-        tokens = oracle(self.builder_config.seed).sample(latent, SEQUENCE_LENGTH, token_seed)
+        with tf.device("CPU:0"):  # A GPU that rounds the factors of products would draw other symbols here and there.
+            latent = tf.random.stateless_normal([count, LATENT_DIM], latent_seed, alg=GENERATOR)
+            tokens = oracle(self.builder_config.seed).sample(latent, SEQUENCE_LENGTH, token_seed)
         for index, (z, x) in enumerate(zip(latent.numpy(), tokens.numpy(), strict=True)):
             yield index, {"tokens": x, "latent": z}
 

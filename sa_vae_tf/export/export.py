@@ -81,6 +81,7 @@ def _write(folder: Path, run: RunFolder, config: Config, loaded: Loaded) -> None
         "data": config.data,
         "method": config.method,
         "step": int(loaded.model.step),
+        "tensor_float_32": config.tensor_float_32,
         **functions.facts,
         "serving_default": "score",
         "signatures": describe(functions, signatures),

@@ -48,8 +48,12 @@ def convolve_rows(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 
 
 
 def takes_frequencies(columns: int, inputs: int, dtype: tf.DType = tf.float32) -> bool:
-    """Whether `convolve_rows` takes a kernel by frequencies: it is wide, and their derivative is one operation here."""
-    return columns >= COLUMNS and inputs >= INPUTS and has_derivative(dtype)
+    """Whether `convolve_rows` takes a kernel by frequencies: it is wide, and their derivative is oneDNN's.
+
+    A GPU that rounds factors would round those of the transforms, too.
+    """
+    on_cpu = not tf.config.get_visible_devices("GPU")
+    return columns >= COLUMNS and inputs >= INPUTS and on_cpu and has_derivative(dtype)
 
 
 def plain_convolve(inputs: tf.Tensor, kernel: tf.Tensor, padding: Padding = ((0, 0), (0, 0))) -> tf.Tensor:

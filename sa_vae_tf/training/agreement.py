@@ -15,7 +15,7 @@ from sa_vae_tf.training.replicas import Replicas
 
 # Settings that a worker may have for itself: files may lie elsewhere, worker 0 starts the encoder, and kernels are
 # those of worker 0's run folder.
-OWN = {*FREE_TO_CHANGE, "train_file", "val_file", "data_file", "vocab_file", "encoder_init", "kernels", "device"}
+OWN = {*FREE_TO_CHANGE, "train_file", "val_file", "data_file", "vocab_file", "encoder_init", "kernels"}
 
 
 def check_agreement(

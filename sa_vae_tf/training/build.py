@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import math
+import os
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -19,6 +23,10 @@ from sa_vae_tf.training.replicas import Replicas
 from sa_vae_tf.training.schedules import kl_weight
 from sa_vae_tf.training.tasks import TASKS
 
+logger = logging.getLogger(__name__)
+
+DRIVER = Path("/proc/driver/nvidia/version")
+
 
 def set_up_tensorflow(config: Config) -> None:
     """Makes TensorFlow use the device and the precision of the settings, and repeat itself where they ask for that.
@@ -31,8 +39,15 @@ def set_up_tensorflow(config: Config) -> None:
     gpus = tf.config.list_physical_devices("GPU")
     if config.device == "gpu" and not gpus:
         raise UserError("--device=gpu: TensorFlow sees no GPU; expected one, or --device=auto or cpu")
-    if config.device == "cpu":
-        tf.config.set_visible_devices([], "GPU")
+    if config.device == "auto" and not gpus and DRIVER.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") is None:
+        logger.warning(
+            "TensorFlow sees no GPU, though there is a driver of NVIDIA: expected its libraries, by pip install -e "
+            "'.[gpu]', or --device=cpu; TF_CPP_MIN_LOG_LEVEL=0 before the command tells more"
+        )
+    # TensorFlow would take memory of every GPU that it sees.
+    used = {"none": 1, "mirrored": config.replicas or None}.get(config.strategy)
+    with contextlib.suppress(RuntimeError):  # It has begun with the devices of another run.
+        tf.config.set_visible_devices([] if config.device == "cpu" else gpus[:used], "GPU")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     tf.config.experimental.enable_tensor_float_32_execution(config.tensor_float_32 and not config.takes_differences)
@@ -60,14 +75,15 @@ def build_model(
     make = functools.partial(_model, config, vocabulary, steps_per_epoch)
     model = make()
     if steps := _steps_worth_keeping(config):
-        model.settings = keep_in_memory(model, _largest_part(config, vocabulary), steps, config.kept_mib * 2**20)
+        part = _largest_part(config, vocabulary, strategy.num_replicas_in_sync if strategy else 1)
+        model.settings = keep_in_memory(model, part, steps, config.kept_mib * 2**20)
     kinds = {"sgd": keras.optimizers.SGD, "adam": keras.optimizers.Adam}
     optimizer = kinds[config.optimizer](config.learning_rate, global_clipnorm=config.clip_norm or None)
     # What is spread is compiled device by device.
     model.compile(optimizer=optimizer, jit_compile=compiles(config) and strategy is None)
     optimizer.build(model.trainable_variables)
     if strategy:
-        model.replicas = Replicas(strategy, model, make, compiles(config) and TASKS[config.data].compiled_replicas)
+        model.replicas = Replicas(strategy, model, make, compiles(config), TASKS[config.data].normalises_batches)
     return model
 
 
@@ -110,7 +126,7 @@ def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
     return 0 if whole else TASKS[config.data].entries_at_once(config, vocabulary)
 
 
-def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpec:
+def _largest_part(config: Config, vocabulary: Vocabulary | None, devices: int) -> tf.TensorSpec:
     """Returns what the decoders of a training step are given at once at most, `x` of a part of a batch.
 
     That is the parts of all devices that share a memory.
@@ -118,7 +134,7 @@ def _largest_part(config: Config, vocabulary: Vocabulary | None) -> tf.TensorSpe
     example = TASKS[config.data].example(config)
     size = example.shape.num_elements()
     entries = _entries_at_once(config, vocabulary) or config.batch_size * size
-    shared = config.strategy == "mirrored" and not on_gpu()
-    devices = max(1, config.replicas) if shared else 1
-    examples = min(config.batch_size, devices * max(1, entries // size))
+    rows = config.batch_size // math.gcd(config.batch_size, devices)  # of a device, see `replicas`
+    sharing = devices if config.strategy == "mirrored" and not on_gpu() else 1
+    examples = sharing * min(rows, max(1, entries // size))
     return tf.TensorSpec([examples, *example.shape], example.dtype)

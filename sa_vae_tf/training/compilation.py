@@ -16,29 +16,37 @@ UNITS = 256
 CPU = Path("/proc/cpuinfo")
 # What processors call their products of bfloat16: of Intel and AMD, and of Arm.
 BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16"}
+AMPERE = (8, 0)  # the first GPUs of NVIDIA that have them
 
 
 def kernels(config: Config) -> str:
     """Returns the name of a run's kernels in `sa_vae_tf.kernels.KERNELS`; auto is the quickest that rounds nothing.
 
     On a CPU TensorFlow's own products are quicker than XLA's for images and for large texts. On a GPU none has been
-    timed, and XLA has the whole step.
+    timed: XLA has the whole step where it may, else the recurrences, of which each operation would be launched alone.
     """
     if config.kernels != "auto":
         return config.kernels
-    recurrent = config.data == "text" and config.decoder == "lstm" and config.units > UNITS
-    return "hybrid" if (recurrent or config.data == "image") and not on_gpu() else "fused"
+    recurrent = config.data == "text" and config.decoder == "lstm" and (on_gpu() or config.units > UNITS)
+    whole = on_gpu() and _may_compile(config)
+    return "hybrid" if (recurrent or config.data == "image") and not whole else "fused"
 
 
 def compiles(config: Config) -> bool:
-    """Whether XLA compiles a step as a whole; its programs for a GPU do not know of TensorFlow's determinism."""
-    whole = on_gpu() or kernels(config) in ("fused", "plain")
-    return config.jit_compile and not config.deterministic and whole
+    """Whether XLA compiles a step as a whole."""
+    return _may_compile(config) and (on_gpu() or kernels(config) in ("fused", "plain"))
+
+
+def _may_compile(config: Config) -> bool:
+    return config.jit_compile and not config.deterministic  # Keras refuses both together.
 
 
 def multiplies_bfloat16() -> bool:
     """Whether the device has products of bfloat16, or does not say; without, --kernels=bfloat16 is slow."""
-    return on_gpu() or not CPU.exists() or not BFLOAT16.isdisjoint(CPU.read_text(encoding="utf-8").split())
+    if gpus := tf.config.get_visible_devices("GPU"):
+        details = map(tf.config.experimental.get_device_details, gpus)
+        return all(about.get("compute_capability", AMPERE) >= AMPERE for about in details)
+    return not CPU.exists() or not BFLOAT16.isdisjoint(CPU.read_text(encoding="utf-8").split())
 
 
 def on_gpu() -> bool:

@@ -14,10 +14,10 @@ from sa_vae_tf.models import DILATIONS
 from sa_vae_tf.training.checks import CORPORA, check
 
 # Settings that may differ between a run folder and the command that goes on with it: they do not change what a
-# step computes, or no more than its rounding, its dropout and, of images that XLA compiled on one device, its noise.
+# step computes, or no more than its rounding, its dropout and, where XLA compiled it on a GPU alone, its noise.
 FREE_TO_CHANGE = (
     "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
-    "checkpoint_steps", "log_steps", "strategy", "replicas", "kept_mib",
+    "checkpoint_steps", "log_steps", "device", "strategy", "replicas", "kept_mib",
 )  # fmt: skip
 
 # Kernels that --kernels=auto may come to, and itself.
@@ -195,8 +195,8 @@ class Config:
     )  # fmt: skip
     kernels: str = _option(
         "auto",
-        "auto: on a CPU hybrid for images and for texts with a decoder of more than 256 LSTM units, else, and on a "
-        "GPU, fused; fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and "
+        "auto: hybrid for images and for texts with a decoder of more than 256 LSTM units on a CPU, and for images and "
+        "LSTMs on a GPU with --nojit_compile or --deterministic; else fused; fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and "
         "what is between products of the softmax, of a step that it does not compile as a whole, and wide convolutions "
         "are taken by frequencies; bfloat16: as hybrid, but no convolution by frequencies, and factors of large "
         "products, convolutions and recurrences rounded to this type; plain: TensorFlow's own derivatives, for "

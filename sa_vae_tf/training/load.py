@@ -46,7 +46,7 @@ def load_best(run: RunFolder, device: str = "", kernels: str = "") -> Loaded:
     """
     other: dict[str, Any] = {name: value for name, value in (("device", device), ("kernels", kernels)) if value}
     config = from_anywhere(run, dataclasses.replace(run.read_config(), **other))
-    set_up_tensorflow(config)
+    set_up_tensorflow(dataclasses.replace(config, strategy="none", replicas=0))  # One device is enough from here on.
     return _restored(run, config)
 
 

@@ -29,6 +29,7 @@ class Replicas:
       model: that is trained.
       copy: makes another model of the same settings.
       jit_compile: whether XLA compiles what a device computes.
+      normalises_batches: whether the encoder asks the other devices for their moments, and is then not compiled.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Replicas:
         model: LatentVariableModel,
         copy: Callable[[], LatentVariableModel],
         jit_compile: bool,
+        normalises_batches: bool = False,
     ):
-        self.strategy, self.jit_compile = strategy, jit_compile
+        self.strategy, self.jit_compile, self.normalises_batches = strategy, jit_compile, normalises_batches
         self.models = [model]
         for device in strategy.extended.worker_devices[1:]:
             with tf.device(device):
@@ -53,11 +55,15 @@ class Replicas:
         for copy in self.models[1:]:
             copy.steps, copy.settings = self.models[0].steps, self.models[0].settings
         self._draws = self._compiled(functools.partial(draws, self.models[0]))
-        self._learn = [self._compiled(functools.partial(figures_and_gradients, model)) for model in self.models]
+        self._learn = [self._learning(model) for model in self.models]
         self._values = [self._compiled(model.values) for model in self.models]
 
+    def _learning(self, model: LatentVariableModel) -> Callable:
+        if self.normalises_batches:
+            return functools.partial(figures_and_gradients, model, fuse=self._compiled)
+        return self._compiled(functools.partial(figures_and_gradients, model))
+
     def _compiled(self, function: Callable) -> Callable:
-        # Where nothing is compiled, batch normalisation may ask the other replicas for their moments.
         return tf.function(function, autograph=False, jit_compile=True) if self.jit_compile else function
 
     def figures_and_gradients(self, batch: Rows) -> Sequence[tf.Tensor]:

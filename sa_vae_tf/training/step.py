@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from sa_vae_tf.inference import Bound, Draw, LocalInference, Objective, Posterior, charged_kl, draw
+from sa_vae_tf.kernels.fusion import as_it_is
 from sa_vae_tf.training.parts import mean_over_parts, number_of_parts
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def figures_and_gradients(
     rows: Mapping[str, tf.Tensor],
     seeds: Mapping[str, tf.Tensor],
     replica: int | tf.Tensor = 0,
+    fuse: Callable[[Callable], Callable] = as_it_is,
 ) -> list[tf.Tensor]:
     """Returns the means over rows of the figures of a step, then of the gradients to the trainable variables.
 
@@ -52,23 +54,13 @@ def figures_and_gradients(
       model: that is trained.
       rows, seeds: of `draws`, or some of the rows.
       replica: number of these rows among the parts that a batch is spread in; each has other dropout.
+      fuse: what makes a program of all but the encoder's two passes (see `kernels.fusion`).
     """
     with tf.GradientTape() as tape:
         # Of all rows at once: batch normalisation takes moments over them.
         initial = _start(model, rows) if model.method.latent else None
-    names, decoder = model.figures, model.decoder.trainable_variables
-
-    def of_part(part: Mapping[str, tf.Tensor], number: int | tf.Tensor) -> list[tf.Tensor]:
-        own = {name: seed + tf.stack([replica, number]) for name, seed in seeds.items()}
-        return _learn(model, part, initial, own)
-
-    parts = {**rows, "row": tf.range(tf.shape(rows["x"])[0])}
-    if model.entries_at_once:
-        zeros = [*(tf.zeros([]) for _ in names), *(tf.zeros(v.shape) for v in decoder)]
-        zeros += [tf.zeros_like(part) for part in initial or ()]
-        found = mean_over_parts(of_part, parts, number_of_parts(rows["x"], model.entries_at_once), zeros)
-    else:
-        found = of_part(parts, 0)
+    found = fuse(functools.partial(_learn_all, model))(rows, initial, seeds, replica)
+    decoder, names = model.decoder.trainable_variables, model.figures
     figures, gradients = found[: len(names)], found[len(names) :]
     by_variable = {id(variable): gradient for variable, gradient in zip(decoder, gradients, strict=False)}
     if initial is not None and model.encoder:
@@ -85,6 +77,27 @@ def _start(model: LatentVariableModel, rows: Mapping[str, tf.Tensor]) -> Posteri
     return model.initial_posterior(
         rows["x"], "encoder" if model.encoder else model.svi_init, rows["start"], training=True
     )
+
+
+def _learn_all(
+    model: LatentVariableModel,
+    rows: Mapping[str, tf.Tensor],
+    starts: Posterior | None,
+    seeds: Mapping[str, tf.Tensor],
+    replica: int | tf.Tensor,
+) -> list[tf.Tensor]:
+    """Returns what `_learn` does of all rows, a part of them at a time."""
+
+    def of_part(part: Mapping[str, tf.Tensor], number: int | tf.Tensor) -> list[tf.Tensor]:
+        own = {name: seed + tf.stack([replica, number]) for name, seed in seeds.items()}
+        return _learn(model, part, starts, own)
+
+    parts = {**rows, "row": tf.range(tf.shape(rows["x"])[0])}
+    if not model.entries_at_once:
+        return of_part(parts, 0)
+    zeros = [*(tf.zeros([]) for _ in model.figures), *(tf.zeros(v.shape) for v in model.decoder.trainable_variables)]
+    zeros += [tf.zeros_like(part) for part in starts or ()]
+    return mean_over_parts(of_part, parts, number_of_parts(rows["x"], model.entries_at_once), zeros)
 
 
 def _learn(

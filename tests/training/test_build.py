@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.data.vocabulary import SPECIAL, Vocabulary
+from sa_vae_tf.training import build
 from sa_vae_tf.training.build import build_model, set_up_tensorflow
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.tasks import TASKS
@@ -31,6 +32,60 @@ def test_where_a_gpu_may_round(settings, rounds):
         assert tf.config.experimental.tensor_float_32_execution_enabled() is rounds
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ({}, 1),
+        ({"device": "gpu"}, 1),
+        ({"device": "cpu"}, 0),
+        ({"strategy": "mirrored"}, 4),
+        ({"strategy": "mirrored", "replicas": 2}, 2),
+        ({"strategy": "mirrored", "replicas": 9}, 4),
+        ({"strategy": "multi_worker"}, 4),
+        ({"strategy": "mirrored", "device": "cpu"}, 0),
+    ],
+)
+def test_gpus_that_are_not_computed_on_are_left_to_others(settings, seen, monkeypatch):
+    gpus = [f"GPU:{number}" for number in range(4)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else ["CPU:0"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda devices, kind: shown.append((devices, kind)))
+    shown: list[Any] = []
+    set_up_tensorflow(Config(**settings))
+    assert shown == [(gpus[:seen], "GPU")]
+
+
+def test_a_gpu_that_tensorflow_does_not_see_is_told_of(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(build, "DRIVER", tmp_path / "version")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    set_up_tensorflow(Config())
+    assert not caplog.records
+    (tmp_path / "version").write_text("NVRM version: ...")
+    for device in ("auto", "cpu"):
+        set_up_tensorflow(Config(device=device))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # It is not to see one.
+    set_up_tensorflow(Config())
+    [record] = caplog.records
+    assert "TensorFlow sees no GPU, though there is a driver" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "devices", "examples"),
+    [
+        ({}, 0, 1, 32),
+        ({"strategy": "mirrored", "replicas": 2}, 0, 2, 32),  # whose memory is one
+        ({"strategy": "mirrored", "replicas": 3}, 0, 3, 96),  # which all compute the same
+        ({"strategy": "mirrored"}, 4, 4, 8),
+        ({"strategy": "multi_worker"}, 0, 2, 16),
+        ({"words_at_once": 3 * 202}, 0, 1, 3),
+        ({"words_at_once": 3 * 202, "strategy": "mirrored", "replicas": 2}, 0, 2, 6),
+    ],
+)
+def test_what_is_kept_is_that_of_the_devices_that_share_a_memory(settings, gpus, devices, examples, monkeypatch):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus * ["GPU"])
+    config = Config(**SMALL["text"], batch_size=32, **settings)
+    assert build._largest_part(config, VOCABULARY, devices).shape == [examples, 202]
 
 
 def test_no_limit_of_the_gradient():

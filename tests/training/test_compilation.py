@@ -35,7 +35,8 @@ def test_large_sizes_are_compiled_in_pieces_on_a_cpu_alone(settings, on_cpu, gpu
     config = Config(**settings)
     assert (kernels(config), compiles(config)) == on_cpu
     gpus.append("GPU:0")
-    assert kernels(config) == ("fused" if config.kernels == "auto" else config.kernels)
+    whole = "fused" if config.jit_compile else "hybrid"
+    assert kernels(config) == (whole if config.kernels == "auto" else config.kernels)
     assert compiles(config) is config.jit_compile
 
 
@@ -49,8 +50,11 @@ def test_what_is_asked_for_is_taken(name, gpus):
 
 def test_xla_is_off_where_determinism_is_asked_for(gpus):
     assert not compiles(Config(deterministic=True))
+    assert kernels(Config(**TEXT, deterministic=True)) == "fused"
     gpus.append("GPU:0")
     assert not compiles(Config(deterministic=True))
+    # Its recurrences are compiled, whatever the size.
+    assert [kernels(Config(**kind, deterministic=True)) for kind in (TEXT, {})] == ["hybrid", "fused"]
 
 
 @pytest.mark.parametrize(
@@ -67,5 +71,12 @@ def test_processors_with_products_of_bfloat16(says, expected, gpus, tmp_path, mo
     if says:
         (tmp_path / "cpuinfo").write_text(says)
     assert multiplies_bfloat16() is expected
-    gpus.append("GPU:0")
-    assert multiplies_bfloat16()
+    capability = {"old": (7, 5), "new": (8, 9)}
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda gpu: {"compute_capability": capability[gpu]} if gpu in capability else {},
+    )
+    for seen, multiplies in ((["new"], True), (["new", "old"], False), (["of AMD"], True)):
+        gpus[:] = seen
+        assert multiplies_bfloat16() is multiplies

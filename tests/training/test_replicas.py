@@ -145,9 +145,10 @@ def test_texts_in_parts_on_two_devices(compiled, kernels, launcher, data_dir, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("replicas", [2, 4])
-def test_batch_normalisation_sees_the_whole_batch(replicas, launcher, data_dir, tmp_path):
-    config = images.tiny(tmp_path / "one", data_dir, images.write(tmp_path), num_epochs=2, device="cpu")
+@pytest.mark.parametrize(("replicas", "compiled"), [(2, False), (4, False), (2, True)])
+def test_batch_normalisation_sees_the_whole_batch(replicas, compiled, launcher, data_dir, tmp_path):
+    settings = {"jit_compile": compiled, "kernels": "fused"}
+    config = images.tiny(tmp_path / "one", data_dir, images.write(tmp_path), num_epochs=2, device="cpu", **settings)
     spread = dataclasses.replace(config, run_dir=str(tmp_path / "spread"), strategy="mirrored", replicas=replicas)
     for each in (config, spread):
         ended = launcher.run("bin/train.py", *runs.arguments(each))

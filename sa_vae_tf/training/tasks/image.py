@@ -96,5 +96,5 @@ IMAGE = Task(
     samples=lambda model, vocabulary, validation: ImageSamples(model, validation),
     entries_at_once=_entries_at_once,
     evaluated_split=_evaluated_split,
-    compiled_replicas=False,  # because of batch normalisation
+    normalises_batches=True,
 )

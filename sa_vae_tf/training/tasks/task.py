@@ -48,7 +48,8 @@ class Task(NamedTuple):
       entries_at_once: function (config, vocabulary) -> entries of `x` that a step gives the decoder at once; see
         `LatentVariableModel`.
       evaluated_split: function (config) -> name of the split to evaluate: test where there is one.
-      compiled_replicas: whether XLA may compile what a replica computes, which then cannot ask the others for anything.
+      normalises_batches: whether its encoder takes moments over a batch: of several replicas each asks the others for
+        theirs, which XLA cannot compile.
     """
 
     data: Callable[[Config, Sequence[str], Path | None], Data]
@@ -59,7 +60,7 @@ class Task(NamedTuple):
     samples: Callable[..., Callable[[], Mapping[str, Any]]] | None = None
     entries_at_once: Callable[[Config, Vocabulary | None], int] = lambda config, vocabulary: 0
     evaluated_split: Callable[[Config], str] = lambda config: "test"
-    compiled_replicas: bool = True
+    normalises_batches: bool = False
 
 
 @contextlib.contextmanager
