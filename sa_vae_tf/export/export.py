@@ -101,8 +101,7 @@ def _check_exportable(run: RunFolder, config: Config) -> None:
     if config.data not in FUNCTIONS:
         kinds = " or ".join(FUNCTIONS)
         raise UserError(f"--run_dir={run.path}: a run of --data={config.data}; expected one of --data={kinds}")
-    settings = config.refinement_settings()
-    if METHODS[config.method].latent and settings.clip_norm and settings.clip_scope == "batch":
+    if METHODS[config.method].latent and config.svi_clip_norm and config.clips_batches:
         raise UserError(
             f"--run_dir={run.path}: its clip is over the batch (--svi_clip_scope=batch, --hvp=authors), so that an "
             "example's score would depend on its batch; expected a run with --svi_clip_scope=example"

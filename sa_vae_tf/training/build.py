@@ -122,8 +122,7 @@ def _steps_worth_keeping(config: Config) -> int:
 
 def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
     # A clip over the batch needs all of it.
-    whole = config.refinement_settings().clip_scope == "batch"
-    return 0 if whole else TASKS[config.data].entries_at_once(config, vocabulary)
+    return 0 if config.clips_batches else TASKS[config.data].entries_at_once(config, vocabulary)
 
 
 def _largest_part(config: Config, vocabulary: Vocabulary | None, devices: int) -> tf.TensorSpec:

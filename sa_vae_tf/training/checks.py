@@ -28,7 +28,7 @@ def check(config: Config) -> None:
     _check_shortened(config)
     _check_differences(config)
     _check_strategy(config)
-    _check_parts(config)
+    _check_batch_clips(config)
     of_data = {"synthetic": _check_synthetic, "text": _check_text, "image": _check_image}
     if config.data in of_data:
         of_data[config.data](config)
@@ -102,7 +102,7 @@ def _check_shortened(config: Config) -> None:
     authors = ["--hvp=authors"] if config.hvp == "authors" else []
     if authors and shorter:
         raise UserError(f"{shorter[0]}: --hvp=authors goes through every step")
-    if config.svi_patience and config.svi_clip_norm and config.svi_clip_scope == "batch":
+    if config.svi_patience and config.svi_clip_norm and config.clips_batches:
         raise UserError(f"--svi_patience={config.svi_patience}: --svi_clip_scope=batch makes examples depend on others")
     weighted = any(config.path_weights(steps) is not None for steps in config.steps_by_epoch().values())
     for other in authors + shorter:
@@ -121,19 +121,14 @@ def _check_differences(config: Config) -> None:
 def _check_strategy(config: Config) -> None:
     if config.replicas and config.strategy != "mirrored":
         raise UserError(f"--replicas={config.replicas}: has a meaning for --strategy=mirrored alone")
-    if config.strategy != "none" and config.refinement_settings().clip_scope == "batch":
-        raise UserError(
-            f"--strategy={config.strategy}: --hvp=authors and --svi_clip_scope=batch clip over whole batches; "
-            "expected none"
-        )
 
 
-def _check_parts(config: Config) -> None:
-    for name in ("words_at_once", "images_at_once"):
-        if getattr(config, name) and config.refinement_settings().clip_scope == "batch":
+def _check_batch_clips(config: Config) -> None:
+    for name, whole in (("strategy", "none"), ("words_at_once", 0), ("images_at_once", 0)):
+        if config.clips_batches and getattr(config, name) != whole:
             raise UserError(
                 f"--{name}={getattr(config, name)}: --hvp=authors and --svi_clip_scope=batch clip over whole batches; "
-                "expected 0"
+                f"expected {whole}"
             )
 
 

@@ -329,6 +329,11 @@ class Config:
         """Whether the reverse pass takes differences of gradients, in which rounded products would be seen."""
         return METHODS[self.method].differentiates and self.hvp != "exact"
 
+    @property
+    def clips_batches(self) -> bool:
+        """Whether clips of the refinement are over whole batches, each of which is then needed whole."""
+        return self.hvp == "authors" or self.svi_clip_scope == "batch"
+
     def refinement_settings(self) -> RefinementSettings:
         return RefinementSettings(
             step_size_mean=self.svi_rate_mean,
@@ -336,7 +341,7 @@ class Config:
             momentum=self.svi_momentum,
             clip_norm=self.svi_clip_norm or None,
             product_clip_norm=self.hvp_clip_norm or None,
-            clip_scope="batch" if self.hvp == "authors" else self.svi_clip_scope,
+            clip_scope="batch" if self.clips_batches else "example",
             product=self.hvp,
             finite_difference_step=self.hvp_step or None,
             patience=self.svi_patience or None,
