@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -18,7 +17,7 @@ from sa_vae_tf.checksums import git_blob
 from sa_vae_tf.data.image_files import GreyImages, read_images
 from sa_vae_tf.data.images import Intensities
 from sa_vae_tf.data.preparation import fingerprint, key_shift, manual_folder, prepare
-from sa_vae_tf.data.records import Records
+from sa_vae_tf.data.records import Records, RecordsBuilder
 from sa_vae_tf.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -33,14 +32,11 @@ class ImageConfig(tfds.core.BuilderConfig):
     width: int = 28
 
 
-class ImageFiles(tfds.core.GeneratorBasedBuilder):
+class ImageFiles(RecordsBuilder):
     """Grey images, intensities in [0, 1], in the order of the file."""
 
     VERSION = tfds.core.Version("2.0.0")
     RELEASE_NOTES = {"1.0.0": "Lists of floats.", "2.0.0": "Bytes of floats."}
-
-    def __init__(self, *, file_format: Any = None, **kwargs: Any):
-        super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         config = self.builder_config

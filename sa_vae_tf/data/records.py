@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from sa_vae_tf.data import manifest
 from sa_vae_tf.errors import UserError
 
 # Examples whose places on disk are known at a time: an open file takes some 60 bytes of memory for each of its records.
@@ -30,6 +31,13 @@ def parts(numbers: range | np.ndarray) -> list[range]:
 def shuffled(items: Sequence[T], random: np.random.Generator) -> Iterator[T]:
     """Yields items in random order."""
     return (items[i] for i in random.permutation(len(items)))
+
+
+class RecordsBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
+    """Prepares a corpus in a format with random access, as `Records` reads it."""
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(file_format=manifest.RECORDS, **kwargs)
 
 
 class Records:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from sa_vae_tf.data.pipeline import SPLITS
 from sa_vae_tf.data.preparation import prepare
-from sa_vae_tf.data.records import Records
+from sa_vae_tf.data.records import Records, RecordsBuilder
 from sa_vae_tf.inference.draws import GENERATOR
 from sa_vae_tf.models.synthetic import SyntheticGenerator
 
@@ -37,7 +36,7 @@ class SyntheticConfig(tfds.core.BuilderConfig):
     examples: int = 5000
 
 
-class SyntheticSequences(tfds.core.GeneratorBasedBuilder):
+class SyntheticSequences(RecordsBuilder):
     """Sequences of five symbols out of 1,000 whose two-dimensional latent variable is known."""
 
     VERSION = tfds.core.Version("3.0.0")
@@ -47,9 +46,6 @@ class SyntheticSequences(tfds.core.GeneratorBasedBuilder):
         "3.0.0": "A format with random access.",
     }
     BUILDER_CONFIGS = [SyntheticConfig(name="seed_1", description="The oracle of seed 1.")]
-
-    def __init__(self, *, file_format: Any = None, **kwargs: Any):
-        super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(

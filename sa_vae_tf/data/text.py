@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from sa_vae_tf.data.pipeline import SPLITS
 from sa_vae_tf.data.preparation import fingerprint, key_shift, prepare
-from sa_vae_tf.data.records import Records
+from sa_vae_tf.data.records import Records, RecordsBuilder
 from sa_vae_tf.data.sequences import SequenceSplit
 from sa_vae_tf.data.text_files import count_words, read_examples
 from sa_vae_tf.data.vocabulary import Vocabulary
@@ -49,13 +49,10 @@ class TextConfig(tfds.core.BuilderConfig):
     max_length: int = 200
 
 
-class TextFiles(tfds.core.GeneratorBasedBuilder):
+class TextFiles(RecordsBuilder):
     """Text, one example a line, words separated by spaces, as ids of `<s> words </s>` in the order of the file."""
 
     VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(self, *, file_format: Any = None, **kwargs: Any):
-        super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(

@@ -7,13 +7,13 @@ import pytest
 import tensorflow_datasets as tfds
 
 from sa_vae_tf.data import records as of_records
-from sa_vae_tf.data.records import Records, parts
+from sa_vae_tf.data.records import Records, RecordsBuilder, parts
 from sa_vae_tf.errors import UserError
 
 COUNT = 2000
 
 
-class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class Numbers(RecordsBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
@@ -30,7 +30,7 @@ class Numbers(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
     folder = tmp_path_factory.mktemp("numbers")
-    builder = Numbers(data_dir=folder, file_format="array_record")
+    builder = Numbers(data_dir=folder)
     # Two files.
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(num_shards=2))
     return folder
@@ -41,7 +41,7 @@ def read(records: Records, numbers: list[int]) -> list[int]:
 
 
 def records_in(folder) -> Records:
-    return Records(Numbers(data_dir=folder, file_format="array_record"), "train")
+    return Records(Numbers(data_dir=folder), "train")
 
 
 def test_examples_by_number(prepared):
@@ -54,7 +54,7 @@ def test_examples_by_number(prepared):
 def test_parts_are_read_one_after_the_other(prepared, monkeypatch):
     monkeypatch.setattr(of_records, "PART", 300)  # the fourth is in both files
     opened = []
-    builder = Numbers(data_dir=prepared, file_format="array_record")
+    builder = Numbers(data_dir=prepared)
     source = builder.as_data_source
     monkeypatch.setattr(builder, "as_data_source", lambda split: opened.append(split) or source(split))
     records = Records(builder, "train")
