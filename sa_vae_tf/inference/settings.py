@@ -85,6 +85,7 @@ class RefinementSettings:
 
     @property
     def differentiates_every_step(self) -> bool:
+        """Whether no step is left out, by patience or by `reverse_steps`."""
         return self.patience is None and self.reverse_steps is None
 
     @property
@@ -92,15 +93,21 @@ class RefinementSettings:
         """Whether the bounds along the path have derivatives, too."""
         return self.product != "authors" and self.differentiates_every_step
 
+    def steps_that_may_keep(self, steps: int) -> int:
+        """Returns of how many of so many steps, the last ones, the reverse pass may find something kept."""
+        if self.product != "exact" or self.patience is not None:
+            return 0
+        return steps if self.reverse_steps is None else min(steps, self.reverse_steps)
+
     def segments(self, steps: Any) -> list[tuple[int, Any, Keep]]:
         """Returns what the steps of a refinement keep: first step, end, and what, of segments none of which is empty.
 
         Args:
           steps: their number, an integer or a scalar tensor.
         """
-        if not isinstance(steps, int) or self.product != "exact" or self.patience is not None:
+        if not isinstance(steps, int):
             return [(0, steps, Keep.NOTHING)]
-        most = steps if self.reverse_steps is None else min(steps, self.reverse_steps)
+        most = self.steps_that_may_keep(steps)
         # Who keeps more keeps what is smaller too.
         counts = [min(most, max(self.keep[level:])) for level in range(len(self.keep))]
         ends = [0, *(steps - count for count in counts), steps]

@@ -112,12 +112,10 @@ def _model(config: Config, vocabulary: Vocabulary | None, steps_per_epoch: int) 
 
 
 def _steps_worth_keeping(config: Config) -> int:
-    """Returns how many refinement steps, at most, the reverse pass goes through and may find kept."""
-    exact = METHODS[config.method].differentiates and config.hvp == "exact"
-    if not exact or config.svi_patience or not config.kept_mib:
+    """Returns of how many refinement steps, at most, the reverse pass may find something kept."""
+    if not METHODS[config.method].differentiates or not config.kept_mib:
         return 0
-    most = max(config.steps_by_epoch().values())
-    return most if config.reverse_steps < 0 else min(most, config.reverse_steps)
+    return config.refinement_settings().steps_that_may_keep(max(config.steps_by_epoch().values()))
 
 
 def _entries_at_once(config: Config, vocabulary: Vocabulary | None) -> int:
