@@ -14,9 +14,8 @@ from sa_vae_tf.analysis.landscape import compute_landscape, draw_landscape
 from sa_vae_tf.analysis.table1 import ROWS, row_config
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.training.config import Config
-from sa_vae_tf.training.load import load_best
+from sa_vae_tf.training.load import load_best, read_split
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.tasks import TASKS
 
 METHODS_SHOWN = {"VAE": "VAE", "SVI": "SVI, paper's rate", "SA-VAE": "SA-VAE"}
 # Posteriors evaluated together, and half the draws under which each is averaged.
@@ -60,7 +59,7 @@ def landscape_of(folders: Mapping[str, RunFolder], path: Path, example: int = 0,
     device = device or next(iter(folders.values())).read_config().device
     for name, run in folders.items():
         config, model, *_ = load_best(run, device)
-        data = TASKS[config.data].data(config, ("test",), None).splits["test"]
+        _, data = read_split(run, config, None, "test")
         if not 0 <= example < data.count:
             raise UserError(f"--example={example}: expected a number from 0 to {data.count - 1}")
         batch = next(iter(data.in_order(1).skip(example)))
