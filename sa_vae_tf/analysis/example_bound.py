@@ -13,14 +13,17 @@ from sa_vae_tf.inference import Bound, Draw, Posterior
 # Maps a posterior of parts [points, latent] to the bound at each point, float64 [points], in nats.
 ExampleBound = Callable[[Posterior], np.ndarray]
 
+# Of a search's first grid the largest mean, and the distances between its means and between its log variances; how many
+# grids come after it.
+LIMIT, SPACING, LOG_VARIANCE_SPACING, ROUNDS = 4.0, 0.5, 1.5, 12
 
-def fixed_noise(pairs: int, latent: int, seed: tuple[int, int] = (0, 0)) -> np.ndarray:
+
+def fixed_noise(pairs: int, latent: int) -> np.ndarray:
     """Draws standard normal noise that is kept, in pairs of opposite sign and with unit second moment.
 
     Args:
       pairs: half the number of draws; at least as many as `latent`.
       latent: number of latent dimensions.
-      seed: of the noise.
 
     Returns:
       float64 [2 * pairs, latent], whose sample mean is zero and whose sample covariance is the identity.
@@ -30,7 +33,7 @@ def fixed_noise(pairs: int, latent: int, seed: tuple[int, int] = (0, 0)) -> np.n
     """
     if pairs < latent:
         raise ValueError(f"pairs={pairs}: expected at least the number of latent dimensions, {latent}")
-    noise = np.random.default_rng(seed).standard_normal([pairs, latent])
+    noise = np.random.default_rng([0, 0]).standard_normal([pairs, latent])
     noise = noise @ np.linalg.inv(np.linalg.cholesky(noise.T @ noise / pairs)).T
     return np.concatenate([noise, -noise])
 
@@ -79,34 +82,24 @@ def lattice(*axes: np.ndarray) -> np.ndarray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
 
 
-def grid_search(
-    value: ExampleBound, limit: float = 4.0, spacing: float = 0.5, rounds: int = 12
-) -> tuple[Posterior, float]:
+def grid_search(value: ExampleBound) -> tuple[Posterior, float]:
     """Finds the best diagonal Gaussian of one example in two dimensions by grids that close in on it.
 
-    The first grid covers the means in [-limit, limit] and standard deviations from 0.05 to 1, the same in both
+    The first grid covers the means in [-LIMIT, LIMIT] and standard deviations from 0.05 to 1, the same in both
     dimensions. Each further grid has five points in each of the four parameters around the best so far, half as far
     apart as those before it. It finds the global optimum if the first grid hits its basin.
 
     Args:
       value: the bound as a function of the posterior, as from `example_bound`, with two latent dimensions.
-      limit: largest mean of the first grid.
-      spacing: distance between the means of the first grid.
-      rounds: number of grids after the first.
 
     Returns:
       The optimal posterior, parts float64 [2], and its bound in nats.
 
-    Raises:
-      ValueError: if `limit` or `spacing` is not positive or `rounds` is negative.
-
     Source: Figure 1, "the optimal point, found from grid search".
     """
-    if not (limit > 0 and spacing > 0 and rounds >= 0):
-        raise ValueError(f"limit={limit}, spacing={spacing}, rounds={rounds}: expected positive numbers")
-    means = spacing * np.arange(-int(limit / spacing), int(limit / spacing) + 1)
-    log_variances = np.arange(-6.0, 0.5, 1.5)
-    steps = np.array([spacing, spacing, 1.5, 1.5])
+    means = SPACING * np.arange(-int(LIMIT / SPACING), int(LIMIT / SPACING) + 1)
+    log_variances = np.arange(-6.0, 0.5, LOG_VARIANCE_SPACING)
+    steps = np.repeat([SPACING, LOG_VARIANCE_SPACING], 2)
     offsets = lattice(*[np.linspace(-1, 1, 5)] * 4)
 
     def best_of(points: np.ndarray) -> tuple[np.ndarray, float]:
@@ -115,6 +108,6 @@ def grid_search(
         return points[best], float(values[best])
 
     optimum, lowest = best_of(lattice(means, means, log_variances)[:, [0, 1, 2, 2]])
-    for number in range(rounds):
+    for number in range(ROUNDS):
         optimum, lowest = best_of(optimum + 0.5**number * steps * offsets)
     return Posterior(optimum[:2], optimum[2:]), lowest

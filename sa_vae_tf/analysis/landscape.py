@@ -15,6 +15,9 @@ from sa_vae_tf.analysis.example_bound import ExampleBound, lattice
 from sa_vae_tf.analysis.figures import FAINT, INK, as_label, colours_of, new_panels, save
 from sa_vae_tf.inference import Posterior
 
+# Distance that a landscape keeps around what it shows, as a share of its larger extent.
+MARGIN = 0.25
+
 
 class Landscape(NamedTuple):
     """The bound of one example as a function of its two posterior means.
@@ -35,11 +38,7 @@ class Landscape(NamedTuple):
 
 
 def compute_landscape(
-    value: ExampleBound,
-    optimum: Posterior,
-    show: Iterable[npt.ArrayLike] = (),
-    points: int = 81,
-    margin: float = 0.25,
+    value: ExampleBound, optimum: Posterior, show: Iterable[npt.ArrayLike] = (), points: int = 81
 ) -> Landscape:
     """Computes the bound on a grid over the two posterior means, with the log variance held at the optimum's.
 
@@ -48,7 +47,6 @@ def compute_landscape(
       optimum: the best posterior, parts [2], as from `grid_search`.
       show: points or trajectories, [2] or [points, 2], that the grid must cover besides the optimum.
       points: number of grid points in each dimension.
-      margin: distance kept around what is covered, as a share of its larger extent.
 
     Returns:
       A `Landscape` on a square part of the plane, at least one unit of the prior's standard deviation wide.
@@ -64,7 +62,7 @@ def compute_landscape(
     shown = np.concatenate([_trajectory(part) for part in (best.mean, *show)])
     low, high = shown.min(0), shown.max(0)
     centre = 0.5 * (low + high)
-    half = max(0.5, (0.5 + margin) * float((high - low).max()))
+    half = max(0.5, (0.5 + MARGIN) * float((high - low).max()))
     mean_1, mean_2 = (c + half * np.linspace(-1, 1, points) for c in centre)
     means = lattice(mean_2, mean_1)[:, ::-1]
     log_variances = np.broadcast_to(best.log_variance, means.shape)

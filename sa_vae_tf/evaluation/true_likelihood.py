@@ -14,6 +14,7 @@ from sa_vae_tf.models.synthetic import SyntheticContext
 
 EXAMPLES_AT_ONCE = 500
 LATENTS_AT_ONCE = 1024
+LIMIT = 6.0  # of the grid of the quadrature
 
 
 @tf.function(autograph=False, jit_compile=True)
@@ -103,36 +104,33 @@ def nll_by_prior_samples(
     return _negative_log_mean(generator, tokens, z, np.full(samples, -math.log(samples)))
 
 
-def nll_by_quadrature(
-    generator: SyntheticGenerator, tokens: npt.ArrayLike, spacing: float = 0.1, limit: float = 6.0
-) -> np.ndarray:
+def nll_by_quadrature(generator: SyntheticGenerator, tokens: npt.ArrayLike, spacing: float = 0.1) -> np.ndarray:
     """Computes -log p(x) for a latent variable of two dimensions, by the trapezoidal rule on a grid.
 
-    For an integrand like a Gaussian of standard deviation sigma the rule's relative error is about
-    2 exp(-2 (pi sigma / spacing)^2) in each dimension: 5e-9 where sigma equals the spacing, 1% where it is half
-    of that. Halve the spacing to see what is left.
+    It covers the disc of radius LIMIT, outside which lies exp(-LIMIT^2 / 2) of the prior, 2e-8. For an integrand
+    like a Gaussian of standard deviation sigma the rule's relative error is about 2 exp(-2 (pi sigma / spacing)^2) in
+    each dimension: 5e-9 where sigma equals the spacing, 1% where it is half of that. Halve the spacing to see what is
+    left.
 
     Args:
       generator: the model p(x | z), with `latent_dim` 2.
       tokens: int [N, time].
       spacing: distance between neighbouring points in each dimension of z.
-      limit: the grid covers the disc of this radius, outside which lies exp(-limit^2 / 2) of the prior, 2e-8.
 
     Returns:
       float64 [N], nats.
 
     Raises:
-      ValueError: if the generator's `latent_dim` is not 2, `spacing` or `limit` is not positive, or `tokens` is not
-        an array of integers [N, time].
+      ValueError: if the generator's `latent_dim` is not 2, `spacing` is not positive, or `tokens` is not an array of
+        integers [N, time].
     """
     if generator.latent_dim != 2:
         raise ValueError(f"generator with latent_dim={generator.latent_dim}: expected 2")
-    for name, value in (("spacing", spacing), ("limit", limit)):
-        if not value > 0:
-            raise ValueError(f"{name}={value}: expected a positive number")
-    count = math.ceil(limit / spacing)
+    if not spacing > 0:
+        raise ValueError(f"spacing={spacing}: expected a positive number")
+    count = math.ceil(LIMIT / spacing)
     axis = spacing * np.arange(-count, count + 1)
     z = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    z = z[np.sum(z**2, -1) <= limit**2]
+    z = z[np.sum(z**2, -1) <= LIMIT**2]
     log_weight = 2 * math.log(spacing) - math.log(2 * math.pi) - 0.5 * np.sum(z**2, -1)
     return _negative_log_mean(generator, tokens, z, log_weight)

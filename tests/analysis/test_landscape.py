@@ -33,7 +33,7 @@ def value():
 
 
 def test_fixed_noise_has_the_moments_of_a_standard_normal():
-    noise = fixed_noise(5, 3, seed=(1, 2))
+    noise = fixed_noise(5, 3)
     assert noise.shape == (10, 3)
     np.testing.assert_allclose(noise.mean(0), 0, atol=1e-14)
     np.testing.assert_allclose(noise.T @ noise / 10, np.eye(3), atol=1e-12)
@@ -54,8 +54,6 @@ def test_grid_search_finds_the_optimum(value):
     np.testing.assert_allclose(optimum.mean, OPTIMUM.mean, atol=0.25 * 0.5**11)
     np.testing.assert_allclose(optimum.log_variance, OPTIMUM.log_variance, atol=0.75 * 0.5**11)
     assert lowest == pytest.approx(closed_form(*OPTIMUM), abs=1e-6)
-    with pytest.raises(ValueError, match="spacing=0"):
-        grid_search(value, spacing=0)
 
 
 @pytest.mark.parametrize("centre", [(3.9, -3.9), (-3.9, 3.9)])
