@@ -58,7 +58,7 @@ def figures_and_gradients(
     """
     with tf.GradientTape() as tape:
         # Of all rows at once: batch normalisation takes moments over them.
-        initial = _start(model, rows) if model.method.latent else None
+        initial = model.initial_posterior(rows["x"], model.start, rows["start"], training=True) if model.start else None
     found = fuse(functools.partial(_learn_all, model))(rows, initial, seeds, replica)
     decoder, names = model.decoder.trainable_variables, model.figures
     figures, gradients = found[: len(names)], found[len(names) :]
@@ -70,13 +70,6 @@ def figures_and_gradients(
             # A weight may be in both models.
             by_variable[id(variable)] = by_variable.get(id(variable), 0) + gradient
     return [*figures, *(by_variable[id(variable)] for variable in model.trainable_variables)]
-
-
-def _start(model: LatentVariableModel, rows: Mapping[str, tf.Tensor]) -> Posterior:
-    """Returns the posterior that a training step begins with."""
-    return model.initial_posterior(
-        rows["x"], "encoder" if model.encoder else model.svi_init, rows["start"], training=True
-    )
 
 
 def _learn_all(
