@@ -33,6 +33,7 @@ class Cost(NamedTuple):
         return Cost(self.flops + other.flops, self.bytes + other.bytes)
 
     def times(self, factor: float) -> Cost:
+        """Returns the cost of so many passes."""
         return Cost(factor * self.flops, factor * self.bytes)
 
 

@@ -22,6 +22,7 @@ class UnrolledInference(LocalInference):
     """Refinement without a derivative of its own."""
 
     def refine(self, initial: Posterior) -> Refined:
+        """Returns what `inference.refine` does, step by step under the caller's tape."""
         settings, at = self.settings, initial
         velocity, path, bounds = Posterior(*map(tf.zeros_like, at)), [at], []
         for k in range(self.step_draws.noise.shape[0]):

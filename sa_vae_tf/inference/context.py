@@ -27,6 +27,7 @@ class Context(NamedTuple):
 
     @property
     def floats(self) -> list[tf.Tensor]:
+        """The float tensors among its parts, in order."""
         return [tf.convert_to_tensor(self.leaves[i]) for i in self.where]
 
     def with_floats(self, floats: list[tf.Tensor]) -> Any:

@@ -24,8 +24,9 @@ class Descent(NamedTuple):
     """What the K steps leave.
 
     Attributes:
-      path, gradients, bounds: the path, and the unclipped gradients and the bounds along it.
-      taken: steps that each example took.
+      path: parts [K + 1, batch, latent].
+      gradients, bounds: unclipped gradients, parts [K, batch, latent], and bounds, [K, batch], along it.
+      taken: int32 [batch], steps that each example took.
       segments: from the first step to the last, the steps that keep the same, each with what it kept.
     """
 
@@ -64,6 +65,9 @@ def descend(
       floats: what of the context is differentiated.
       steps: K, at least one.
       settings: see `RefinementSettings`.
+
+    Returns:
+      A `Descent`.
     """
     dtype, shape = initial.mean.dtype, initial.mean.shape
 

@@ -55,11 +55,13 @@ class Records:
     arrays: list[tf.TensorArray]
 
     def write(self, index: int | tf.Tensor, found: list[Results]) -> Records:
+        """Returns the records with what the step of this number, from 0, has kept."""
         parts = tf.nest.flatten(found)
         arrays = [array.write(index, part) for array, part in zip(self.arrays, parts, strict=True)]
         return dataclasses.replace(self, arrays=arrays)
 
     def read(self, index: int | tf.Tensor) -> Kept:
+        """Returns what the step of this number has kept."""
         found = tf.nest.pack_sequence_as(self.specs, [array.read(index) for array in self.arrays])
         return Kept(self.keep, found)
 

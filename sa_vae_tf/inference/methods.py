@@ -40,9 +40,11 @@ class LocalInference:
     bound_weights: tuple[float, ...] | None = None
 
     def refine(self, initial: Posterior) -> Refined:
+        """Refines a posterior, parts [batch, latent], by the steps that were drawn."""
         return refine(self.bound, initial, self.context, self.step_draws, self.settings)
 
     def final_bound(self, posterior: Posterior | None) -> tf.Tensor:
+        """Returns the bound under the final draw, [batch], at a posterior, None without latent variable."""
         return self.bound(posterior, self.context, self.final_draw)
 
     def final_gradient(self, posterior: Posterior) -> Posterior:
@@ -119,10 +121,10 @@ def sa_vae(local: LocalInference, initial: Posterior) -> Objective:
 
 
 class Method(NamedTuple):
-    """What a method needs, and its loss.
+    """What a method needs, and its objective.
 
     Attributes:
-      objective: function (problem, initial posterior) -> loss.
+      objective: function (problem, initial posterior) -> `Objective`.
       latent: whether there is a latent variable.
       encoder: whether the initial posterior is an encoder's.
       refines: whether it is refined.

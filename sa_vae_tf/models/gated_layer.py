@@ -35,6 +35,7 @@ class GatedLayer(NamedTuple):
 
     @property
     def reach(self) -> int:
+        """How many rows or columns away from a pixel the kernels read."""
         return self.horizontal_kernel.shape[1] - 1
 
     def vertical(self, maps: tf.Tensor, follows: bool = False, channels: slice = ALL) -> tf.Tensor:
@@ -88,6 +89,7 @@ def _of(kernel: keras.Variable, channels: slice) -> tf.Tensor:
 
 
 def affine(x: tf.Tensor, kernel: keras.Variable, bias: tf.Tensor) -> tf.Tensor:
+    """Returns x, [..., in], times a kernel, [in, out], plus a bias, [out]."""
     # As matrices, so that TensorFlow makes one operation of the product and the bias.
     rows = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel.value), bias)
     return tf.reshape(rows, [*_sizes(x)[:-1], rows.shape[-1]])

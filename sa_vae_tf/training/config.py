@@ -274,6 +274,7 @@ class Config:
 
     @property
     def default_run_dir(self) -> str:
+        """The folder of a run that was given none."""
         model = {"synthetic": self.generator, "text": self.decoder, "image": "pixelcnn"}.get(self.data, "")
         return f"runs/{self.data}-{model}-{self.method}-{self.seed}"
 
@@ -335,6 +336,7 @@ class Config:
         return self.hvp == "authors" or self.svi_clip_scope == "batch"
 
     def refinement_settings(self) -> RefinementSettings:
+        """Returns the settings of the refinement."""
         return RefinementSettings(
             step_size_mean=self.svi_rate_mean,
             step_size_log_variance=self.svi_rate_log_variance,

@@ -56,6 +56,7 @@ class Inferred(NamedTuple):
         return self.refined
 
     def bound_at(self, posterior: Posterior | None) -> tf.Tensor:
+        """Returns the bound under the final draw, [batch]."""
         return self.bound(posterior, self.context, self.final_draw)
 
 
@@ -147,6 +148,7 @@ class LatentVariableModel(keras.Model):
         return prior if svi_init == "zero" else prior._replace(mean=noise)
 
     def decoder_bound(self, kl_weight: Any, training: bool) -> Bound:
+        """Returns the bound of the decoder, see `negative_elbo`; free bits are of training alone."""
         likelihood = functools.partial(self.decoder.negative_log_likelihood, training=training)
         return negative_elbo(likelihood, kl_weight, self.free_bits if training else 0.0)
 
