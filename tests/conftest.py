@@ -28,6 +28,25 @@ def data_dir(tmp_path_factory) -> str:
     return str(tmp_path_factory.mktemp("data"))
 
 
+# What imports TensorFlow is imported where it is needed: after the environment is set up, and not for tests without it.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> dict[str, str]:
+    """A tiny corpus of text, its files by the flags that name them."""
+    from tests import corpora
+
+    return corpora.write(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def data_file(tmp_path_factory) -> str:
+    """The file of a tiny corpus of images."""
+    from tests import images
+
+    return images.write(tmp_path_factory.mktemp("corpus"))
+
+
 @pytest.fixture(scope="session")
 def launcher():
     launcher = Launcher()

@@ -31,11 +31,6 @@ CLI = str(Path(sys.executable).with_name("saved_model_cli"))
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return corpora.write(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def run_dir(launcher, files, data_dir, tmp_path_factory):
     config = corpora.tiny(tmp_path_factory.mktemp("runs") / "mine", data_dir, files, max_length=14)
     ended = launcher.run("bin/train.py", *runs.arguments(config))

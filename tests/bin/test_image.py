@@ -24,12 +24,6 @@ from tests import images, runs
 from tests.bin.test_errors import assert_one_line
 from tests.bin.test_train import wait_for
 
-
-@pytest.fixture(scope="module")
-def data_file(tmp_path_factory):
-    return images.write(tmp_path_factory.mktemp("corpus"))
-
-
 SLOW = pytest.mark.slow
 
 

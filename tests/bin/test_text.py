@@ -30,11 +30,6 @@ from tests.bin.test_train import wait_for
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return corpora.write(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def language_model(files, data_dir, tmp_path_factory):
     return train(corpora.tiny(tmp_path_factory.mktemp("lm"), data_dir, files, method="lm"), verbose=0)
 

@@ -26,11 +26,6 @@ FIGURES = ("nll_bound", "reconstruction", "kl", "nll_iw", "effective_samples")
 
 
 @pytest.fixture(scope="module")
-def data_file(tmp_path_factory):
-    return images.write(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def run(data_file, data_dir, tmp_path_factory):
     # Rates of refinement at which steps matter.
     settings = {"num_epochs": 4, "svi_rate_mean": 0.5, "svi_rate_log_variance": 0.2, "data_seed": 7}

@@ -23,11 +23,6 @@ CLOSE = 1e-5
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return corpora.write(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def sentences(files):
     return Path(files["test_file"]).read_text().splitlines()
 

@@ -20,11 +20,6 @@ GAP = 2  # Between images; and at the edge.
 
 
 @pytest.fixture(scope="module")
-def data_file(tmp_path_factory):
-    return images.write(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def run(data_file, data_dir, tmp_path_factory):
     return train(images.tiny(tmp_path_factory.mktemp("run"), data_dir, data_file, num_epochs=0), verbose=0)
 

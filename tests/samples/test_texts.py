@@ -23,11 +23,6 @@ SYMBOLS = Symbols(PAD, START, END, forbidden=(PAD, START))
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return corpora.write(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
 def run(files, data_dir, tmp_path_factory):
     settings = {**UNTRAINED, "layers": 2}
     return train(corpora.tiny(tmp_path_factory.mktemp("sa_vae"), data_dir, files, **settings), verbose=0)

@@ -17,11 +17,6 @@ from sa_vae_tf.training.train import train
 from tests import corpora, runs
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    return corpora.write(tmp_path_factory.mktemp("corpus"))
-
-
 def texts_of(path) -> dict[str, list[tuple[int, str]]]:
     """Returns step and text of each text in a folder of events by name."""
     found: dict[str, list[tuple[int, str]]] = {}
