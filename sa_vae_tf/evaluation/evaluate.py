@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sa_vae_tf.inference.draws import draw_per_example
 from sa_vae_tf.progress import Progress, unseen
 from sa_vae_tf.training.checks import check_start
 from sa_vae_tf.training.load import load_best, read_split
+from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 
@@ -74,46 +76,8 @@ def evaluate(
         config = dataclasses.replace(config, test_file=test_file)
     split, data = read_split(run, config, vocabulary_file, split)
     data = data.take(max_examples)
-    key = tf.constant([seed, 1])
-
-    @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)
-    def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
-        inferred = model.infer(batch, svi_steps, svi_init, seed)
-        figures = {"index": batch["index"], "nll_bound": inferred.bound_at(inferred.refined)}
-        if task.tokens:
-            figures["tokens"] = task.tokens(batch["x"])
-        if inferred.refined is None or inferred.initial is None:
-            return figures
-        figures["initial_bound"] = inferred.bound_at(inferred.initial)
-        figures["mean"], figures["log_variance"] = inferred.refined
-        figures["kl"], figures["svi_steps_taken"] = inferred.refined.kl(), inferred.steps
-        if iw_samples:
-            figures["nll_iw"], figures["effective_samples"] = importance_weighted_nll(
-                model.decoder.negative_log_likelihood,
-                inferred.refined,
-                inferred.context,
-                batch["index"],
-                iw_samples,
-                key,
-            )
-        if gap_steps and method.encoder and svi_init in (None, "encoder"):
-            step_draws, _ = draw_per_example(inferred.initial, batch["index"], gap_steps, key)
-            final_draws, _ = draw_per_example(inferred.initial, batch["index"], GAP_DRAWS, key + 1)
-            figures["amortization_gap"] = amortization_gap(
-                inferred.bound, inferred.initial, inferred.context, step_draws, final_draws, model.evaluation_settings
-            ).gap
-        return figures
-
-    batches: list[dict[str, tf.Tensor]] = []
-    done = 0
-    for batch in data.in_order(config.eval_batch_size):
-        batches.append(figures_of(batch))
-        done += len(batches[-1]["index"])
-        progress(done, data.count)
-    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
-    # Batches may come in an order of their own; what is estimated over all examples should not depend on it.
-    order = np.argsort(columns["index"])
-    columns = {name: values[order] for name, values in columns.items()}
+    figures_of = _figures_of(model, task.tokens, svi_steps, svi_init, iw_samples, gap_steps, seed)
+    columns = _columns(map(figures_of, data.in_order(config.eval_batch_size)), data.count, progress)
     average = {name: float(values.mean(dtype=np.float64)) for name, values in columns.items()}
     results: dict[str, Any] = {
         "nll_bound": average["nll_bound"],
@@ -153,3 +117,60 @@ def evaluate(
         results["mutual_information_in_batch"] = information.in_batch
         results["active_units"] = int(active_units(columns["mean"]).sum()) if len(columns["mean"]) > 1 else 0
     return results
+
+
+def _figures_of(
+    model: LatentVariableModel,
+    tokens: Callable[[tf.Tensor], tf.Tensor] | None,
+    svi_steps: int | None,
+    svi_init: str | None,
+    iw_samples: int,
+    gap_steps: int,
+    seed: int,
+) -> Callable[[dict[str, Any]], dict[str, tf.Tensor]]:
+    """Returns a function of a batch to the figures of its examples by name, each [batch, ...]; see `evaluate`."""
+    key = tf.constant([seed, 1])
+
+    @tf.function(autograph=False, jit_compile=model.jit_compile, reduce_retracing=True)
+    def figures_of(batch: dict[str, Any]) -> dict[str, tf.Tensor]:
+        inferred = model.infer(batch, svi_steps, svi_init, seed)
+        figures = {"index": batch["index"], "nll_bound": inferred.bound_at(inferred.refined)}
+        if tokens:
+            figures["tokens"] = tokens(batch["x"])
+        if inferred.refined is None or inferred.initial is None:
+            return figures
+        figures["initial_bound"] = inferred.bound_at(inferred.initial)
+        figures["mean"], figures["log_variance"] = inferred.refined
+        figures["kl"], figures["svi_steps_taken"] = inferred.refined.kl(), inferred.steps
+        if iw_samples:
+            figures["nll_iw"], figures["effective_samples"] = importance_weighted_nll(
+                model.decoder.negative_log_likelihood,
+                inferred.refined,
+                inferred.context,
+                batch["index"],
+                iw_samples,
+                key,
+            )
+        if gap_steps and model.method.encoder and svi_init in (None, "encoder"):
+            step_draws, _ = draw_per_example(inferred.initial, batch["index"], gap_steps, key)
+            final_draws, _ = draw_per_example(inferred.initial, batch["index"], GAP_DRAWS, key + 1)
+            figures["amortization_gap"] = amortization_gap(
+                inferred.bound, inferred.initial, inferred.context, step_draws, final_draws, model.evaluation_settings
+            ).gap
+        return figures
+
+    return figures_of
+
+
+def _columns(figures: Iterable[dict[str, tf.Tensor]], count: int, progress: Progress) -> dict[str, np.ndarray]:
+    """Returns the figures of so many examples by name, each [count, ...], given those of each batch."""
+    batches: list[dict[str, tf.Tensor]] = []
+    done = 0
+    for batch in figures:
+        batches.append(batch)
+        done += len(batch["index"])
+        progress(done, count)
+    columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    # Batches may come in an order of their own; what is estimated over all examples should not depend on it.
+    order = np.argsort(columns["index"])
+    return {name: values[order] for name, values in columns.items()}
