@@ -31,6 +31,7 @@ from sa_vae_tf.training.checkpoints import Checkpoints
 from sa_vae_tf.training.compilation import kernels, multiplies_bfloat16, on_gpu
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import start_encoder
+from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.parts import largest_part
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
@@ -109,19 +110,7 @@ def _train(
     resumed = checkpoints.restore_latest()
     if not resumed and config.encoder_init and writes:
         start_encoder(model, config, data.vocabulary)
-    if strategy and config.batch_size % strategy.num_replicas_in_sync:
-        logger.warning(
-            "--batch_size=%d is no multiple of the %d devices: some compute the same examples",
-            config.batch_size,
-            strategy.num_replicas_in_sync,
-        )
-    if config.takes_differences and config.data == "text" and config.decoder == "cnn":
-        logger.warning(
-            "--hvp=%s: takes differences of gradients, which jump at the kinks of the relus of --decoder=cnn; the "
-            "derivative may be several times too long; expected exact",
-            config.hvp,
-        )
-    _warn_of_small_parts(config, model.entries_at_once, strategy.num_replicas_in_sync if strategy else 1)
+    _warn_of_settings(config, model.entries_at_once, strategy.num_replicas_in_sync if strategy else 1)
     if model.replicas:
         check_agreement(model.replicas, config, sources, data.vocabulary)
         model.replicas.begin_alike(list(checkpoints.training.values()))
@@ -134,13 +123,10 @@ def _train(
     )
     skipped_steps.set_model(model)
     skipped_steps.check()  # A run that ended so does not go on.
-    last = config.num_epochs * steps_per_epoch
-    last = min(last, config.max_steps) if config.max_steps else last
     rule.set_model(model)
-    last = int(model.step) if rule.ended() else last
+    last = _last_step(config, model, rule, steps_per_epoch)
     if not model.trainable_variables:
         logger.info("Nothing to train: the decoder is fixed and --method=%s has no encoder", config.method)
-        last = 0
     elif resumed and int(model.step) < last:
         logger.info("Going on with %s at step %d", run.path, int(model.step))
     elif resumed and not rule.ended():
@@ -189,6 +175,33 @@ def _train(
                 float(model.optimizer.learning_rate),
                 config.min_learning_rate,
             )
+
+
+def _last_step(config: Config, model: LatentVariableModel, rule: LearningRateRule, steps_per_epoch: int) -> int:
+    """Returns the step at which training ends, 0 where there is nothing to train."""
+    if not model.trainable_variables:
+        return 0
+    if rule.ended():
+        return int(model.step)
+    last = config.num_epochs * steps_per_epoch
+    return min(last, config.max_steps) if config.max_steps else last
+
+
+def _warn_of_settings(config: Config, entries_at_once: int, devices: int) -> None:
+    """Warns of settings by which examples are computed twice, derivatives are rough, or parts of a batch are small."""
+    if config.batch_size % devices:
+        logger.warning(
+            "--batch_size=%d is no multiple of the %d devices: some compute the same examples",
+            config.batch_size,
+            devices,
+        )
+    if config.takes_differences and config.data == "text" and config.decoder == "cnn":
+        logger.warning(
+            "--hvp=%s: takes differences of gradients, which jump at the kinks of the relus of --decoder=cnn; the "
+            "derivative may be several times too long; expected exact",
+            config.hvp,
+        )
+    _warn_of_small_parts(config, entries_at_once, devices)
 
 
 def _warn_of_small_parts(config: Config, entries_at_once: int, devices: int) -> None:
