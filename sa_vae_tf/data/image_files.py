@@ -70,12 +70,12 @@ def read_images(path: str | Path) -> dict[str, GreyImages]:
         raise UserError(f"{path}: there is no such file")
     else:
         arrays = readers[path.suffix.lower()](path)
-    of_bytes = [images for images in arrays.values() if images.dtype == np.uint8 and images.size]
-    largest_byte = 255 if any(images.max() > 1 for images in of_bytes) else 1
-    return {
-        split: _grey(images, f"{path}: {split}" if len(arrays) > 1 else str(path), largest_byte)
-        for split, images in arrays.items()
-    }
+    where = {split: f"{path}: {split}" if len(arrays) > 1 else str(path) for split in arrays}
+    white = {split: images.max() for split, images in arrays.items() if images.dtype == np.uint8 and images.any()}
+    if len({largest > 1 for largest in white.values()}) > 1:
+        which = " and ".join(f"{split} bytes up to {largest}" for split, largest in white.items())
+        raise UserError(f"{path}: has in {which}; expected one value for white, 1 or 255")
+    return {split: _grey(images, where[split]) for split, images in arrays.items()}
 
 
 def _read_mat(path: Path) -> dict[str, np.ndarray]:
@@ -134,21 +134,23 @@ def _read_png(file: Path) -> np.ndarray:
     except tf.errors.InvalidArgumentError:
         raise UserError(f"{file}: expected a PNG image") from None
     if image.shape[-1] != 1:
-        raise UserError(f"{file}: has {image.shape[-1]} channels; expected one, a grey image")
+        raise UserError(
+            f"{file}: has {image.shape[-1]} channels; expected one, a grey image without transparency or palette"
+        )
     return image
 
 
-def _grey(images: np.ndarray, where: str, largest_byte: int) -> GreyImages:
+def _grey(images: np.ndarray, where: str) -> GreyImages:
     """Returns images after a look at all of them, or says what is wrong with them."""
     if images.dtype.kind not in "buif":
         raise UserError(f"{where}: values of type {images.dtype}; expected numbers")
-    if images.ndim == 4 and images.shape[-1] != 1:
-        raise UserError(f"{where}: has {images.shape[-1]} channels; expected one, grey images")
-    if images.ndim not in (3, 4) or 0 in images.shape[1:]:
-        raise UserError(f"{where}: has shape {_times(images.shape)}; expected number of images x height x width")
+    if images.ndim not in (3, 4) or 0 in images.shape[1:] or images.shape[3:] not in ((), (1,)):
+        raise UserError(
+            f"{where}: has shape {_times(images.shape)}; expected number of images x height x width, grey, or that x 1"
+        )
     if not len(images):
         raise UserError(f"{where}: has no images")
-    scale = largest_byte if images.dtype == np.uint8 else 1
+    scale = 255 if images.dtype == np.uint8 and images.max() > 1 else 1
     for number, image in enumerate(images):
         if not (image.min() >= 0 and image.max() <= scale):
             wrong = image[~((image >= 0) & (image <= scale))][0]

@@ -73,8 +73,9 @@ def fingerprint(path: str | Path) -> list[SourceFile]:
 
 
 def pngs(folder: str | Path) -> list[Path]:
-    """Returns the PNGs in a folder in the order of their names."""
-    return sorted(file for file in Path(folder).iterdir() if file.suffix.lower() == ".png" and file.is_file())
+    """Returns the PNGs in a folder in the order of their names, but hidden ones, as macOS leaves beside others."""
+    files = (file for file in Path(folder).iterdir() if not file.name.startswith("."))
+    return sorted(file for file in files if file.suffix.lower() == ".png" and file.is_file())
 
 
 def prepare(

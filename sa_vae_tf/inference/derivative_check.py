@@ -86,6 +86,8 @@ def check_derivative(loss: Callable[[], tf.Tensor], variables: Sequence[Any], se
                 "that should be in its context, is it random beside its draws, is a second derivative wrong? (In the "
                 "decoder, or what is between it and this variable.)"
             )
+        if length <= 2 * ulp / step >= abs(expected):
+            raise ValueError(f"{name}: the loss depends on neither it nor the others; expected variables that matter")
         if unsure > SHARP * max(length, abs(expected)):
             raise ValueError(
                 f"{name}: finite differences of the loss tell its derivative to {unsure:.1g} alone, where the whole "

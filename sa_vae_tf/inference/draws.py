@@ -136,6 +136,7 @@ def _gumbel(bits: tf.Tensor) -> tf.Tensor:
     return -tf.math.log(-tf.math.log(uniform))
 
 
+@tf.function(autograph=False)  # or an eager call would take a millisecond an example
 def _bits_per_example(
     index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor, dtype: tf.DType
 ) -> tf.Tensor:

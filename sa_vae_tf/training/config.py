@@ -195,12 +195,13 @@ class Config:
     )  # fmt: skip
     kernels: str = _option(
         "auto",
-        "auto: hybrid for images and for texts with a decoder of more than 256 LSTM units on a CPU, and for images and "
-        "LSTMs on a GPU with --nojit_compile or --deterministic; else fused; fused: hand-written derivatives; hybrid: XLA compiles the recurrences, the gates of images, and "
-        "what is between products of the softmax, of a step that it does not compile as a whole, and wide convolutions "
-        "are taken by frequencies; bfloat16: as hybrid, but no convolution by frequencies, and factors of large "
-        "products, convolutions and recurrences rounded to this type; plain: TensorFlow's own derivatives, for "
-        "reference, which XLA makes slow: give --nojit_compile.",
+        "auto: hybrid for images and for texts with a decoder of more than 256 LSTM units on a CPU, and for images "
+        "and LSTMs on a GPU with --nojit_compile or --deterministic; else fused; fused: hand-written derivatives; "
+        "hybrid: XLA compiles the recurrences, the gates of images, and what is between products of the softmax, of a "
+        "step that it does not compile as a whole, and wide convolutions are taken by frequencies; bfloat16: as "
+        "hybrid, but no convolution by frequencies, and factors of large products, convolutions and recurrences "
+        "rounded to this type; plain: TensorFlow's own derivatives, for reference, which XLA makes slow: give "
+        "--nojit_compile.",
         choices=("auto", *KERNELS),
     )  # fmt: skip
 

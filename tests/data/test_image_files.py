@@ -66,11 +66,15 @@ def test_types_of_pixels(images, expected, tmp_path):
     np.testing.assert_array_equal(np.stack(found)[:, 1, 0, 0], np.float32(expected))
 
 
-def test_what_is_one_is_the_same_for_all_arrays_of_a_file(tmp_path):
+def test_what_is_white_is_the_same_for_all_arrays_of_a_file(tmp_path):
     white = np.full([2, 3, 3], 255, np.uint8)
-    np.savez(tmp_path / "some.npz", train=white, test=white // 255)
-    found = read_images(tmp_path / "some.npz")
-    assert (found["train"][0].max(), found["test"][0].max()) == (1, np.float32(1) / 255)
+    for train, test in ((white, white // 255), (white // 255, white)):
+        np.savez(tmp_path / "some.npz", train=train, test=test)
+        message = f"some.npz: has in train bytes up to {train.max()} and test bytes up to {test.max()}; expected one"
+        with pytest.raises(UserError, match=message):
+            read_images(tmp_path / "some.npz")
+    np.savez(tmp_path / "some.npz", train=white, test=0 * white)  # Black is black.
+    assert not read_images(tmp_path / "some.npz")["test"][0].any()
 
 
 def test_black_and_white_pngs(tmp_path):
@@ -83,7 +87,8 @@ def test_a_folder_of_pngs(tmp_path):
     images[2] = np.eye(4, 5, dtype=np.uint8)[..., None]  # Nearly black, not binary.
     for name, image in zip(("b.png", "a.PNG", "c.png"), images, strict=True):
         write_png(tmp_path / name, image)
-    (tmp_path / "notes.txt").write_text("not an image")
+    for other in ("notes.txt", "._b.png"):  # the second as macOS leaves it on a disk that is not its own
+        (tmp_path / other).write_text("not an image")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     (tmp_path / "older.png").mkdir()
     found = read_images(tmp_path)
@@ -111,7 +116,16 @@ def test_a_folder_of_pngs(tmp_path):
         ("one.npy", np.full([2, 3, 3], -0.5), "image 0 has a pixel of -0.5"),
         ("one.npy", np.where(np.arange(8).reshape(2, 2, 2) == 5, np.nan, 0), "image 1 has a pixel of nan"),
         ("one.npy", np.full([2, 3, 3], 255), "image 0 has a pixel of 255"),
-        ("one.npy", np.zeros([2, 3, 3, 3]), "has 3 channels; expected one"),
+        (
+            "one.npy",
+            np.zeros([2, 3, 3, 3]),
+            "has shape 2 x 3 x 3 x 3; expected number of images x height x width, grey,",
+        ),
+        (
+            "one.npy",
+            np.zeros([2, 1, 3, 4]),
+            "has shape 2 x 1 x 3 x 4; expected number of images x height x width, grey,",
+        ),
         ("one.npy", np.zeros([2, 9]), "has shape 2 x 9; expected number of images x height x width"),
         ("one.npy", np.zeros([0, 3, 3]), "has no images"),
         ("one.npy", np.zeros([2, 0, 3]), "has shape 2 x 0 x 3"),

@@ -165,6 +165,19 @@ def test_relu():
     assert check_derivative(model.loss, model.variables) < 1e-5
 
 
+def test_a_variable_that_the_loss_does_not_depend_on():
+    """Beside others it is right to the last bit, alone there is nothing to compare."""
+    used, unused = (tf.Variable([1.0, 2.0], dtype=tf.float64, name=name) for name in ("used", "unused"))
+
+    def loss():
+        # What it adds is nothing but rounding, as of the keys' bias of an attention.
+        return tf.reduce_sum(used**2) + tf.reduce_sum(tf.nn.softmax(unused + tf.constant([0.1, 0.7], tf.float64)))
+
+    assert check_derivative(loss, [used, unused]) < 1e-5
+    with pytest.raises(ValueError, match=r"^unused:0 of shape \(2,\): the loss depends on neither it nor the others"):
+        check_derivative(loss, [unused])
+
+
 def test_differences_that_are_too_rough():
     """A loss with jumps, as of rounded numbers."""
     variable = tf.Variable([1.0, 2.0], dtype=tf.float64, name="rough")

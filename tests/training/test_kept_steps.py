@@ -48,9 +48,6 @@ def test_by_the_part_of_a_batch_that_is_taken_at_once():
     assert kept(kept_mib=3) == (20, 2, 0)
     # Two of the texts, which have six symbols with their start and end.
     assert kept(kept_mib=3, words_at_once=14) == (20, 20, 20)
-    # Half of the batch at once, on two devices: all of it.
-    halves = {"kept_mib": 3, "words_at_once": 25 * 6}
-    assert kept(**halves) != kept(**halves, strategy="mirrored", replicas=2) == kept(kept_mib=3)
 
 
 def test_nothing():
