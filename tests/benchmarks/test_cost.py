@@ -6,7 +6,7 @@ import math
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.benchmarks.cost import FORWARD, REVERSE, SHARED, Cost, step_cost
+from sa_vae_tf.benchmarks.cost import FORWARD, REVERSE, SHARED, Cost, parts_cost, step_cost
 from sa_vae_tf.benchmarks.sizes import SIZES, make
 from sa_vae_tf.inference.kept import Keep, Kept, keeping
 from sa_vae_tf.inference.posterior import Posterior
@@ -58,6 +58,13 @@ def flops(function) -> int:
     return total
 
 
+def moved(function) -> int:
+    """Returns the bytes of the results of all products and convolutions, written once and read once."""
+    graph = tf.function(function, autograph=False).get_concrete_function().graph
+    results = [f.outputs[0] for f in needed(graph) if f.type in ("MatMul", "BatchMatMulV2", "Conv2D")]
+    return sum(2 * result.shape.num_elements() * result.dtype.size for result in results)
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_a_pass_forward(name):
     model, batch = make(TINY[name])
@@ -67,14 +74,35 @@ def test_a_pass_forward(name):
     counted = FORWARD[data](TINY[name])
     assert flops(lambda: model.decoder.prepare(x)) == counted.once.flops
     encoder, local = flops(lambda: model.encoder(x)), flops(lambda: model.decoder.negative_log_likelihood(z, context))
+    assert moved(lambda: model.decoder.prepare(x)) == counted.once.bytes
     if data == "image":
         assert (encoder, local) == (counted.encoder.flops, counted.local.flops)
+        assert moved(lambda: model.encoder(x)) == counted.encoder.bytes
+        assert moved(lambda: model.decoder.negative_log_likelihood(z, context)) == counted.local.bytes
     else:
         # The arithmetic leaves out the maps to and from z.
         assert encoder == pytest.approx(counted.encoder.flops + 2 * 2 * 3 * 100 * model.latent_dim, rel=1e-12)
         # The fused softmax takes the gradient to its states along: it is the first product back.
         back = 2 * 15 * 100 * 1000
         assert local == counted.local.flops + back + 2 * 3 * model.latent_dim * (4 + layers) * 100
+
+
+def test_the_last_bound_and_its_derivative():
+    config = TINY["image by frequencies"]
+    model, batch = make(config)
+    at = Posterior(*(tf.zeros([3, model.latent_dim]) for _ in range(2)))
+    weights = [w.value for w in model.decoder.trainable_variables]
+
+    def learn():
+        with tf.GradientTape() as tape:
+            tape.watch(at)
+            context = model.decoder.prepare(batch["x"])
+            likelihood = model.decoder.negative_log_likelihood(tf.add_n(at), context)
+        return tape.gradient(likelihood, [*at, *weights])
+
+    # An image has no derivative, which the arithmetic counts as an embedded text's.
+    counted = step_cost(config, 0, model.settings)["bound"].flops
+    assert flops(learn) == counted - FORWARD["image"](config).once.flops
 
 
 @pytest.mark.parametrize("keep", [Keep.NOTHING, Keep.ALL])
@@ -130,8 +158,29 @@ def test_steps_and_products_add_up():
     assert total(svi_steps=7) - total(svi_steps=6) == 8 * local
     assert total(svi_steps=7, reverse_steps=2) == total(svi_steps=7) - 5 * 6 * local
     assert total(svi_steps=7, method="vae_svi_kl") == total(svi_steps=7, reverse_steps=0)
+    # The encoder of VAE + SVI learns from a bound of its own, forward and back to z.
+    assert total(svi_steps=7, method="vae_svi") == total(svi_steps=7, method="vae_svi_kl") + 2 * local
     # What was kept is not computed again: the small results spare a pass, all of them two.
     assert total() - total({"keep": (5, 0, 0)}) == 5 * local
     assert total() - total({"keep": (5, 4, 3)}) == (2 + 2 * 3) * local
     assert total({"keep": (0, 0, 3)}, reverse_steps=2) == total(reverse_steps=2) - 2 * 2 * local
     assert total(svi_steps=0) == total(svi_steps=0, method="vae")
+
+
+@pytest.mark.parametrize(
+    ("settings", "back"), [(SIZES["medium"], 2), (SIZES["synthetic"], 2), ({"generator": "oracle"}, 0)]
+)
+def test_parts_on_their_own_prepare_for_themselves(settings, back):
+    config = Config(**settings)
+    whole, parts = (cost(config, 3, config.refinement_settings()) for cost in (step_cost, parts_cost))
+    once = FORWARD[config.data](config).once
+    # The refinement goes through it once, its reverse back: to the weights, if any, and to the embedded symbols.
+    assert parts["refinement"] == whole["refinement"] + once
+    assert parts["reverse"] == whole["reverse"] + once.times(back)
+    assert all(parts[name] == whole[name] for name in ("encoder", "bound"))
+
+
+def test_bytes_of_the_normalisers_of_the_synthetic_generator():
+    # Beside a product for each of five examples its own scores, a thousand for each of five words, are read once.
+    config = Config(**{**SIZES["synthetic"], "batch_size": 5})
+    assert FORWARD["synthetic"](config).local.bytes == 4 * (2 * 5 * 1000 + 5 * 5 * 1000)

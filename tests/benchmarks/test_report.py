@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sa_vae_tf.benchmarks import report
+from sa_vae_tf.benchmarks import plot, report, suite
 from sa_vae_tf.benchmarks.sizes import SIZES
 from sa_vae_tf.errors import UserError
 
@@ -99,6 +99,32 @@ def test_a_machine_is_named_with_what_its_seconds_depend_on(tmp_path, monkeypatc
 def test_every_measurement_is_one_the_script_knows():
     for arguments in report.suite():
         assert arguments[0].removeprefix("--config=") in SIZES
+
+
+@pytest.mark.parametrize(("gpus", "devices"), [(0, 3), (2, 2)])
+def test_steps_are_spread_over_all_devices(gpus, devices, monkeypatch):
+    monkeypatch.setattr(suite.tf.config, "list_physical_devices", lambda kind: [f"{kind}:{n}" for n in range(gpus)])
+    monkeypatch.setattr(suite.os, "sched_getaffinity", lambda process: {0, 4, 5})
+    spread = [arguments for arguments in suite.suite() if "--strategy=mirrored" in arguments]
+    assert len(spread) > 5
+    assert all(f"--replicas={devices}" in arguments for arguments in spread)
+
+
+def test_curves_of_the_plot():
+    others = [{"impl": "jax", "config": config, "svi_steps": 5, "median_s": 1.0} for config in ("small", "medium")]
+    curves = {name: points for name, _, points in plot._series("small", LINES, others)}
+    assert curves == {
+        "exact, and a VAE": [(0, 0.125), (5, 0.5)],
+        "factors of bfloat16": [(5, 0.4)],
+        "a device a core": [(5, 0.125)],
+        "finite differences": [(5, 0.25)],
+        "plain double backpropagation": [(5, 2.0)],
+        "another program": [(5, 1.0)],
+    }
+    for config in ("medium", "paper", "images"):  # Each has the same curves, whose colours are told once.
+        names, _, points = zip(*plot._series(config, LINES, others), strict=True)
+        assert names == tuple(curves)
+        assert points == ([],) * 5 + ([(5, 1.0)] if config == "medium" else [],)
 
 
 @pytest.mark.parametrize(

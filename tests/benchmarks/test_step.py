@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sa_vae_tf.benchmarks import unrolled
+from sa_vae_tf.benchmarks import step, unrolled
+from sa_vae_tf.benchmarks.cost import parts_cost
 from sa_vae_tf.benchmarks.sizes import SIZES, make
 from sa_vae_tf.benchmarks.step import benchmark_parts
 from sa_vae_tf.training.config import Config
@@ -34,3 +35,20 @@ def test_parts():
     lines = benchmark_parts(TINY, repeats=1)
     assert [line["part"] for line in lines] == ["encoder", "refinement", "reverse", "bound", "optimizer"]
     assert all(line["products_s"] > 0 and line["traffic_s"] > 0 for line in lines[:-1])
+
+
+def test_figures_of_the_parts(monkeypatch):
+    made, seconds = make(TINY), iter([1.0, 2.0, 7.0, 3.0, 4.0])
+    monkeypatch.setattr(step, "make", lambda config: made)
+    monkeypatch.setattr(step, "_time", lambda part, config, repeats: next(seconds))
+    monkeypatch.setattr(step, "matrix_product_rate", lambda: 1e6)
+    monkeypatch.setattr(step, "memory_rate", lambda: 1e3)
+    lines = benchmark_parts(TINY, repeats=1)
+    # The reverse pass is timed with the refinement before it.
+    assert [line["median_s"] for line in lines] == [1, 2, 5, 3, 4]
+    costs = parts_cost(TINY, 3, made[0].settings)
+    for line in lines[:-1]:
+        cost = costs[line["part"]]
+        assert line["products_s"] == pytest.approx(cost.flops / 1e6, rel=1e-3)
+        assert line["traffic_s"] == pytest.approx(cost.bytes / 1e3, rel=1e-3)
+    assert lines[-1]["products_s"] == lines[-1]["traffic_s"] == 0
