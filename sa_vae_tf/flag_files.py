@@ -64,7 +64,7 @@ def _lines(name: str, within: tuple[str, ...], read: list[str]) -> list[str]:
     if os.path.realpath(path) in within:
         raise UserError(f"--flagfile={name}: includes itself; {WANTED}")
     read.append(name)
-    if len(read) > MAX_FILES:
+    if len(read) > 1 + MAX_FILES:
         raise UserError(f"--flagfile={read[0]}: includes more than {MAX_FILES} files; {WANTED}")
     lines: list[str] = []
     for line in map(str.strip, text.split("\n")):

@@ -37,7 +37,7 @@ def test_a_file_in_the_home_folder(tmp_path, monkeypatch):
         ("--flagfile={folder}/../{folder.name}/some.flags", "includes itself"),
         ("--flagfile={folder}/none.flags", "none.flags: No such file or directory; expected a file with a flag on"),
         ("--flagfile=", "^--flagfile=: expected a file with a flag on each line"),
-        ("--flagfile={folder}/other.flags\n" * 100, "some.flags: includes more than 100 files"),
+        ("--flagfile={folder}/other.flags\n" * 101, "some.flags: includes more than 100 files"),
         ("#" * 1_000_001, "some.flags: has more than 1,000,000 bytes"),
         ("# Nothing else.\n", "some.flags: there is no flag in it"),
     ],
@@ -48,6 +48,14 @@ def test_what_is_wrong_with_a_file(content, message, tmp_path):
     path.write_text(content.replace("{folder.name}", tmp_path.name).format(path=path, folder=tmp_path))
     with pytest.raises(UserError, match=message):
         read_flag_file(str(path))
+
+
+def test_as_many_files_as_may_be(tmp_path):
+    (tmp_path / "other.flags").write_text("--a")
+    (tmp_path / "some.flags").write_text(f"--flagfile={tmp_path}/other.flags\n" * 100)
+    assert read_flag_file(f"{tmp_path}/some.flags") == ["--a"] * 100
+    # Not counted from one file of a command line to the next.
+    assert expand(["x.py", *[f"--flagfile={tmp_path}/some.flags"] * 2])[0] == ["x.py", *["--a"] * 200]
 
 
 def test_an_endless_name(tmp_path):
