@@ -1,5 +1,6 @@
 """How scripts end: exit status and one line on standard error, or a traceback where the fault is ours."""
 
+import errno
 import os
 import resource
 import signal
@@ -165,6 +166,49 @@ def test_an_interrupted_program_says_so(run):
         "so far\n",
         "some_script.py: interrupted\n",
     )
+
+
+def test_what_led_to_an_error_may_be_a_full_disk():
+    def led(first, then):
+        try:
+            try:
+                raise first
+            except Exception:
+                raise then  # noqa: B904
+        except Exception as error:
+            return error
+
+    full, other = OSError(errno.ENOSPC, "No space"), OSError(errno.EIO, "Input/output error")
+    assert cli._is_disk_full(led(full, RuntimeError("while it closed")))
+    assert cli._is_disk_full(led(led(full, KeyError()), RuntimeError()))
+    assert not cli._is_disk_full(led(other, RuntimeError(os.strerror(errno.ENOSPC))))
+    assert not cli._is_disk_full(None)
+
+
+def test_errors_of_the_user_that_tensorflow_has_wrapped():
+    text = "Traceback:\n  File\nsa_vae_tf.errors.UserError: shard: record 3 is damaged\n\n  [[node]]"
+    assert cli._of_user_in(tf.errors.UnknownError(None, None, text)) == "shard: record 3 is damaged"
+    assert cli._of_user_in(RuntimeError(text)) == ""
+    for other in (text.replace("\nsa", "\n  sa"), text.replace("UserError", "OtherError")):
+        assert cli._of_user_in(tf.errors.UnknownError(None, None, other)) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [
+        ("seed", "b"),
+        ("seed=3", "b"),
+        ("seeds", "a"),
+        ("see", ""),
+        ("seed=", ""),
+        ("a.c", ""),
+        ("units", "a"),
+        ("x", ""),
+    ],
+)
+def test_the_flag_file_that_a_flag_is_in(given, file):
+    files = {"a": ["--seeds=3", "-units", "--abc=x"], "b": ["--seed=3", "--units=2"]}
+    assert cli._origin(given, files) == (f"--flagfile={file}: " if file else "")
 
 
 @pytest.mark.parametrize(
