@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sa_vae_tf.data.image_corpora import PUBLISHED_IMAGES
 from sa_vae_tf.data.published import PUBLISHED
 from sa_vae_tf.errors import UserError
-from sa_vae_tf.training import config as module
 from sa_vae_tf.training.checks import CORPORA
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import define_flags, from_flagfile, from_flags, to_flagfile
@@ -150,11 +149,18 @@ def test_a_flag_after_the_flag_file_overrides_it(name, tmp_path):
     assert getattr(parse(f"--{name}={value}", f"--flagfile={path}"), name) != value or value == first
 
 
+# Where a run's data and files are, how far it goes, what it writes down besides, and what it computes with.
+FREE = {
+    "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
+    "checkpoint_steps", "log_steps", "strategy", "replicas", "kept_mib",
+}  # fmt: skip
+
+
 def test_a_run_goes_on_with_other_settings_that_change_no_step():
     for name in FIELDS:
         base = Config(**base_of(name))
         differing = base.differing(dataclasses.replace(base, **{name: another(name)}))
-        if name in module.FREE_TO_CHANGE or another(name) == getattr(base, name):
+        if name in FREE or another(name) == getattr(base, name):
             assert differing == []
         else:
             [there, here] = ("''" if value == "" else value for value in (getattr(base, name), another(name)))
@@ -287,6 +293,20 @@ def test_lists_of_sizes():
             for name in ("encoder_channels", "pixelcnn_kernels")
             for text in ("", "0", "3,", "3,a", "-3", "3;5", "3.0")
         ],
+        ({**IMAGE, "encoder_channels": "64,0"}, "^--encoder_channels=64,0: expected positive numbers"),
+        *[
+            ({**IMAGE, "encoder_channels": "3,3", name: 3}, "^--encoder_channels=3,3: 2 blocks halve images of .* to n")
+            for name in ("image_height", "image_width")
+        ],
+        ({"data": "image", "corpus": "mnist", "image_height": 5}, "^--corpus=mnist: has images of 28 x 28; expected n"),
+        ({"bound_weights": "ends", "reverse_steps": 0}, "^--bound_weights=ends: --reverse_steps=0 knows only"),
+        ({"bound_weights": "ends", "svi_steps": 0, "svi_patience": 2, "svi_steps_schedule": "3:1"}, "^--bound_weights"),
+        ({"hvp": "authors", "svi_patience": 2}, "^--svi_patience=2: --hvp=authors goes through every step"),
+        (
+            {"strategy": "multi_worker", "svi_clip_scope": "batch"},
+            "^--strategy=multi_worker: --hvp=authors and --svi_c",
+        ),
+        ({"strategy": "multi_worker", "replicas": 2}, "^--replicas=2: has a meaning for --strategy=mirrored alone"),
         ({**IMAGE, "pixelcnn_kernels": "3,4"}, "^--pixelcnn_kernels=3,4: expected odd numbers, as 9,7,5,3$"),
     ],
 )
@@ -294,6 +314,37 @@ def test_wrong_settings(settings, message):
     with pytest.raises(UserError, match=message) as error:
         Config(**settings)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {**TEXT, "word_dropout": 1.0},
+        {"kl_cycle_epochs": 3.0, "kl_warmup_epochs": 3.0},
+        {"svi_steps": 100_000, "seed": 2**32 - 1},
+        # Clips over the batch that do not clip, or of what has no patience.
+        {"svi_patience": 1, "svi_clip_scope": "batch"},
+        {"svi_clip_norm": 1.0, "svi_clip_scope": "batch"},
+        {"strategy": "mirrored", "replicas": 2, "svi_clip_norm": 1.0},
+        # Ways to differentiate a refinement, of methods that do not.
+        *[
+            {"bound_weights": "ends", "method": "vae_svi", **other}
+            for other in ({"svi_patience": 2}, {"reverse_steps": 0}, {"hvp": "authors"})
+        ],
+        {**TEXT, "kernels": "bfloat16", "hvp": "finite_difference", "method": "svi"},
+        {"bound_weights": "ends", "svi_steps": 0, "svi_patience": 2},
+        # Two blocks halve four rows to one.
+        {**IMAGE, "encoder_channels": "3,3", "image_height": 4, "image_width": 5},
+        {**IMAGE, "encoder_channels": "3,3", "image_height": 5, "image_width": 4},
+        {"data": "image", "corpus": "mnist"},
+        {**IMAGE, "corpus": "mnist", "image_width": 50},  # Of the file, which comes first.
+        {**TEXT, "encoder_init": "a", "method": "vae"},
+        {"latent_dim": 3, "generator": "learned"},
+        {"method": "lm", "generator": "learned"},
+    ],
+)
+def test_settings_that_go_together(settings):
+    assert dataclasses.asdict(Config(**settings)).items() >= settings.items()
 
 
 def test_weights_along_the_path():

@@ -223,6 +223,10 @@ def test_results_do_not_replace_a_file_of_the_run(name):
         b'{"step": "3"}',
         b'{"step": 3.5}',
         b'{"step": -3}',
+        b'{"step": 2147483648}',
+        b'{"step": 3, "epoch": 1.0}',
+        b'{"step": 3, "svi_steps": 2.5}',
+        b'{"step": 3, "svi_steps": 2147483648}',
         b'{"step": 3, "x": null}',
         b"\xff",
         b"[" * 9999,
@@ -230,6 +234,8 @@ def test_results_do_not_replace_a_file_of_the_run(name):
 )
 def test_a_damaged_line_of_figures(line, tmp_path):
     run = RunFolder(tmp_path)
-    run.metrics_file.write_bytes(b'{"step": 3, "val_perplexity": 1e300}\n' + line + b'\n{"step": 6}\n')
+    run.metrics_file.write_bytes(
+        b'{"step": 2147483647, "svi_steps": 3, "val_perplexity": 1e300}\n' + line + b'\n{"step": 6}\n'
+    )
     with pytest.raises(UserError, match=f"^{run.metrics_file}: line 2: b'.*': expected the figures of an epoch$"):
         run.read_metrics()

@@ -85,6 +85,14 @@ def test_a_folder(run, tmp_path):
     (folder / ".DS_Store").write_bytes(b"c")
     (folder / "more.png").mkdir()
     check_sources(run, {"train": str(folder)})
+    # One of them that changes, of the same size, is the newest.
+    for seconds, name in enumerate("ab"):
+        os.utime(folder / f"{name}.png", (seconds, seconds))
+    keep_sources(run, {"train": str(folder)})
+    (folder / "b.png").write_bytes(b"d")
+    with pytest.raises(UserError, match="2 bytes then, 2 now"):
+        check_sources(run, {"train": str(folder)})
+    (folder / "b.png").write_bytes(b"b")
     (folder / "c.png").write_bytes(b"c")
     with pytest.raises(UserError, match="2 bytes then, 3 now"):
         check_sources(run, {"train": str(folder)})
