@@ -2,6 +2,7 @@
 
 import functools
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,3 +179,20 @@ def test_a_step_is_the_same_when_it_is_repeated():
     again = learned.__wrapped__(**SMALL["text"])
     for a, b in zip(learned(**SMALL["text"]), again, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_devices_of_a_strategy_compute_what_one_would():
+    strategy = SimpleNamespace(extended=SimpleNamespace(worker_devices=("CPU:0", "CPU:0")))
+    settings = {"kl_warmup_epochs": 2.0, "free_bits": 0.5, "strategy": "mirrored", "replicas": 2, "words_at_once": 9}
+    model = build_model(Config(**{**SMALL["text"], **settings}), VOCABULARY, steps_per_epoch=10, strategy=strategy)
+    # XLA compiles what a device computes, not the step around it.
+    assert (model.jit_compile, model.replicas.jit_compile) == (False, True)
+    first, other = model.replicas.models
+    assert first is model
+    assert other is not model
+    assert min(first.settings.keep) > 0
+    for name in ("settings", "steps", "free_bits", "entries_at_once", "seed", "skip_norm", "latent_dim", "method"):
+        assert getattr(other, name) == getattr(first, name)
+    # Half of the warm-up, from 0.1 to 1 over twenty steps.
+    assert [float(copy.kl_weight(tf.constant(10, tf.int64))) for copy in (first, other)] == pytest.approx([0.55] * 2)
+    assert [v.shape for v in first.trainable_variables] == [v.shape for v in other.trainable_variables]

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import tensorflow as tf
 
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.replicas import Replicas, _part
 from tests import corpora, images, runs
 from tests.bin.test_errors import assert_one_line
 from tests.workers import Workers, wait_for_step
@@ -34,6 +37,38 @@ def assert_same_figures(run_dir: str | Path, other: str | Path, tolerance: float
     assert len(lines[0]) == len(lines[1]) > 1
     for line, expected in zip(*lines, strict=True):
         assert line == pytest.approx(expected, rel=tolerance, abs=tolerance)
+
+
+def test_copies_take_the_steps_and_settings_of_the_model():
+    def some_model(settings):
+        return SimpleNamespace(steps=3, settings=settings, values=None)
+
+    made = iter(["its own", "another's"])
+    devices = SimpleNamespace(worker_devices=("CPU:0",) * 3)
+    strategy = SimpleNamespace(extended=devices)
+    model = some_model("chosen")
+    replicas = Replicas(strategy, model, lambda: some_model(next(made)), jit_compile=False)
+    assert [copy.settings for copy in replicas.models] == ["chosen"] * 3
+    model.steps = 7
+    replicas.trace_anew()
+    assert [copy.steps for copy in replicas.models] == [7] * 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "devices", "expected"),
+    [
+        (4, 2, [(0, 2), (2, 4)]),
+        (6, 4, [(0, 3), (3, 6), (0, 3), (3, 6)]),  # As many parts as divide both.
+        (3, 2, [(0, 3)] * 2),
+        (3, 3, [(0, 1), (1, 2), (2, 3)]),
+    ],
+)
+def test_rows_of_each_device(rows, devices, expected):
+    for number, (first, end) in enumerate(expected):
+        part, before = _part({"index": tf.range(rows), "x": 10 * tf.range(rows)}, number, devices)
+        assert int(before) == first
+        assert part["index"].numpy().tolist() == list(range(first, end))
+        assert part["x"].numpy().tolist() == list(range(10 * first, 10 * end, 10))
 
 
 @pytest.mark.parametrize("replicas", [2, *(pytest.param(count, marks=pytest.mark.slow) for count in (1, 4))])

@@ -13,6 +13,7 @@ from sa_vae_tf.errors import TrainingDiverged, UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.training import train as train_module
 from sa_vae_tf.training.config import Config
+from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.tasks import TASKS
 from sa_vae_tf.training.train import train
@@ -179,6 +180,27 @@ def test_an_empty_run_dir_is_the_default_one(tmp_path, data_dir, monkeypatch):
     assert (run.path / "flags.txt").exists()
 
 
+def test_settings_reach_what_fits_the_model(tmp_path, data_dir, monkeypatch):
+    fits = []
+    monkeypatch.setattr(LatentVariableModel, "fit", lambda model, batches, **given: fits.append(given))
+    settings = {"max_steps": 7, "eval_batch_size": 30, "checkpoint_steps": 11, "checkpoint_minutes": 1.5,
+                "log_steps": 13, "max_skipped_steps": 17, "max_eval_examples": 40}  # fmt: skip
+    train(runs.tiny(tmp_path, data_dir, method="vae", **settings))
+    # Three steps an epoch for fifty examples: two epochs, and a step of the third.
+    assert [(fit["initial_epoch"], fit["epochs"], fit["steps_per_epoch"]) for fit in fits] == [(0, 2, 3), (2, 3, 1)]
+    assert [len(batch["index"]) for batch in fits[0]["validation_data"]] == [30, 10]
+    by_kind = {type(callback).__name__: callback for callback in fits[0]["callbacks"]}
+    assert by_kind["EpochCount"].epochs == 3
+    figures, saves = by_kind["EpochFigures"], by_kind["SaveCheckpoints"]
+    assert (figures.steps_per_epoch, figures.examples_per_step) == (3, pytest.approx(50 / 3))
+    assert (saves.every_steps, saves.every_minutes, saves.steps_per_epoch, saves.last) == (11, 1.5, 3, 7)
+    assert by_kind["TensorBoard"].every_steps == 13
+    assert by_kind["SkippedSteps"].limit == 17
+    # What changes the rate comes after what notes it down, what saves after all that has a state.
+    names = list(by_kind)
+    assert names.index("EpochFigures") < names.index("LearningRateRule") < names.index("SaveCheckpoints")
+
+
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 7))
 def test_calls_of_fit_do_every_step_once_and_end_at_epochs_ends(step, last, steps_per_epoch):
     for first, end, steps in train_module._fits(step, last, steps_per_epoch):
@@ -198,6 +220,10 @@ def test_the_settings_of_a_run_say_where_its_data_is_from_any_folder(tmp_path, m
         run = train(dataclasses.replace(config, data_dir=name))
         assert run.read_config().data_dir == str(kept)
         assert kept.is_dir()
+    text = Config(data="text", train_file="a", val_file="b", data_dir="~/data", manual_dir="by_hand")
+    found = train_module._from_anywhere(text)
+    assert (found.data_dir, found.manual_dir) == (str(tmp_path / "home" / "data"), str(tmp_path / "by_hand"))
+    assert train_module._from_anywhere(Config()) == Config()
 
 
 def test_settings_of_the_whole_run(tmp_path, data_dir):
