@@ -86,6 +86,15 @@ def test_single_precision_at_the_scale_of_the_oracle():
     np.testing.assert_allclose(nll_by_quadrature(narrow, x), nll_by_quadrature(wide, x), rtol=0, atol=1e-4)
 
 
+def test_scores_that_all_rise_alike_change_nothing():
+    # Of which the exponentials are beyond float32.
+    model, x = generator(dtype="float32"), tokens(3)
+    before = nll_by_quadrature(model, x, spacing=0.5)
+    model.latent_kernel.assign(model.latent_kernel + 100.0)
+    # Scores of some hundreds at each of five steps, in float32.
+    np.testing.assert_allclose(nll_by_quadrature(model, x, spacing=0.5), before, rtol=0, atol=2e-3)
+
+
 def test_errors():
     model = generator()
     with pytest.raises(ValueError, match="samples=0"):

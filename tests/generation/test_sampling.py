@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sa_vae_tf.generation import SamplingSettings, Symbols, filter_logits, sample
+from sa_vae_tf.generation import SamplingSettings, Symbols, beam_search, filter_logits, sample
 from tests.generation.chain import (
     END,
     PAD,
@@ -99,6 +99,8 @@ def test_filter_in_closed_form():
     assert kept(top_p=0.75) == [[1, 2, 3], [0, 1]]
     assert kept(top_p=1e-9) == [[1], [0]]
     assert kept(temperature=0) == [[1], [0]]
+    # However cold, no word is left out before the division could overflow.
+    assert kept(temperature=1e-5) == [[0, 1, 2, 3], [0, 1, 2, 3]]
     # Of the two left by the top k the first has 4/7 and 7/8; without the forbidden word 1, 3/6 and 7/9.
     assert kept(top_k=2, top_p=0.6) == [[1, 3], [0]]
     assert kept(top_p=0.49, forbidden=(1,)) == [[3], [0]]
@@ -164,6 +166,17 @@ def test_padding_follows_the_end_and_nothing_else():
     ended = np.cumsum(tokens == END, 1) - (tokens == END)
     np.testing.assert_array_equal(tokens == PAD, ended > 0)
     assert {0, 1} == set(np.sum(tokens == END, 1))
+
+
+def test_padding_has_the_number_of_its_vocabulary():
+    symbols = Symbols(pad=5, start=START, end=END, forbidden=(PAD, START, 5))
+    # Room for more words than are written before all have ended.
+    drawn = sample(CHAIN, Z, indices(7), symbols, SamplingSettings(60), SEED)
+    found = beam_search(CHAIN, Z, 7, symbols, 2, 60)
+    for tokens in (drawn.tokens.numpy(), found.tokens.numpy()):
+        ended = np.cumsum(tokens == END, 1) - (tokens == END)
+        np.testing.assert_array_equal(tokens == 5, ended > 0)
+        assert np.all(ended[:, -1])
 
 
 def test_forbidden_words_are_never_drawn():

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Draw, Posterior, draw, negative_elbo
+from sa_vae_tf.inference.bound import charged_kl
 
 
 def gaussian(z, context, seed):
@@ -70,6 +71,13 @@ def test_a_kl_weight_for_each_example():
     np.testing.assert_allclose(both, each, rtol=1e-6)
     with pytest.raises(ValueError, match=r"kl_weight of shape \(2, 1\): expected a scalar, or \(2,\)"):
         negative_elbo(gaussian, tf.fill([2, 1], 0.5))(posterior, x, drawn)
+
+
+@pytest.mark.parametrize(("free_bits", "charged"), [(0.0, 0.5), (0.25, 0.75), (0.5, 1.0), (1.0, 2.0)])
+def test_each_dimension_is_charged_its_free_bits_at_least(free_bits, charged):
+    # A mean of one is half a nat from the prior, the prior itself none.
+    posterior = Posterior(tf.constant([[1.0, 0.0]]), tf.zeros([1, 2]))
+    assert charged_kl(posterior, free_bits).numpy().tolist() == [charged]
 
 
 @pytest.mark.parametrize("free_bits", [tf.constant(0.5), -1.0, None])

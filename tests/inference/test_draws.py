@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from sa_vae_tf.inference import Posterior, draw, draw_per_example, noise_per_example
-from sa_vae_tf.inference.draws import gumbel_noise
+from sa_vae_tf.inference.draws import _gumbel, gumbel_noise
 
 SEED = tf.constant([3, 4])
 
@@ -135,6 +135,13 @@ def test_errors():
         draw_per_example(posterior(3), tf.range(3, dtype=tf.int64), -1, SEED)
     with pytest.raises(ValueError, match="one number for each example"):
         draw_per_example(posterior(3), tf.range(4, dtype=tf.int64), 1, SEED)
+
+
+def test_gumbel_noise_at_its_ends():
+    # Of probabilities 2**-24, a half and a little more, and 1 - 2**-24.
+    noise = _gumbel(tf.constant([0, 2**31, 2**32 - 1], tf.uint32))
+    expected = [-np.log(24 * np.log(2)), -np.log(np.log(2)), 24 * np.log(2)]
+    np.testing.assert_allclose(noise, expected, rtol=1e-6)
 
 
 def test_gumbel_noise_is_gumbel_and_finite():
