@@ -8,7 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from sa_vae_tf.evaluation import active_units, amortization_gap, metrics, mutual_information
-from sa_vae_tf.inference import Posterior, RefinementSettings, draw_per_example, negative_elbo, refine
+from sa_vae_tf.inference import Draw, Posterior, RefinementSettings, draw_per_example, negative_elbo, refine
 from tests.evaluation import linear_gaussian as model
 
 
@@ -122,6 +122,17 @@ def test_amortization_gap_is_the_kl_to_the_exact_posterior(gap):
     assert np.mean(result.gap) == pytest.approx(expected.mean(), abs=0.3)
     # What the converged posterior itself still lacks is small against the gap of about 4 nats.
     assert np.mean(result.converged.kl_to(exact)) < 0.02 * expected.mean()
+
+
+def test_both_posteriors_of_a_gap_are_compared_under_all_final_draws(gap):
+    x, initial, result = gap
+    draws, _ = draw_per_example(initial, tf.range(40, dtype=tf.int64), 64, tf.constant([3, 4]))
+    bound = negative_elbo(model.negative_log_likelihood)
+    for posterior, found in ((initial, result.initial_bound), (result.converged, result.converged_bound)):
+        # Each example under each draw, in one batch.
+        rows = Posterior(*(tf.tile(part, [64, 1]) for part in posterior))
+        each = bound(rows, tf.tile(x, [64, 1]), Draw(tf.reshape(draws.noise, rows.mean.shape), draws.seed[0]))
+        np.testing.assert_allclose(found, np.mean(np.reshape(each, [64, 40]), 0), rtol=1e-9)
 
 
 def test_the_averaged_path_is_nearer_to_the_optimum_than_its_last_point(gap):
