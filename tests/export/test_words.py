@@ -53,9 +53,13 @@ def test_any_sentences(both, sentences):
 
 
 def test_fingerprints_are_of_the_words(both):
-    one, spaced, other, joined = both[1].encode(tf.constant(["the N", " the\u2003N\n", "N the", "theN"])).fingerprint
+    fingerprints = both[1].encode(tf.constant(["the N", " the\u2003N\n", "N the", "theN"])).fingerprint
+    one, spaced, other, joined = fingerprints
     assert one == spaced
     assert len({int(one), int(other), int(joined)}) == 3
+    # Of 63 bits: those of the sentences of a data set do not meet.
+    assert np.min(fingerprints) >= 0
+    assert np.max(fingerprints) > 2**60
 
 
 def test_decode_is_pythons(both):
