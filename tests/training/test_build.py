@@ -182,7 +182,7 @@ def test_a_step_is_the_same_when_it_is_repeated():
 
 
 def test_devices_of_a_strategy_compute_what_one_would():
-    strategy = SimpleNamespace(extended=SimpleNamespace(worker_devices=("CPU:0", "CPU:0")))
+    strategy = SimpleNamespace(extended=SimpleNamespace(worker_devices=("CPU:0", "CPU:0")), num_replicas_in_sync=2)
     settings = {"kl_warmup_epochs": 2.0, "free_bits": 0.5, "strategy": "mirrored", "replicas": 2, "words_at_once": 9}
     model = build_model(Config(**{**SMALL["text"], **settings}), VOCABULARY, steps_per_epoch=10, strategy=strategy)
     # XLA compiles what a device computes, not the step around it.

@@ -152,7 +152,7 @@ def test_a_flag_after_the_flag_file_overrides_it(name, tmp_path):
 # Where a run's data and files are, how far it goes, what it writes down besides, and what it computes with.
 FREE = {
     "run_dir", "data_dir", "manual_dir", "test_file", "num_epochs", "max_steps", "checkpoint_minutes",
-    "checkpoint_steps", "log_steps", "strategy", "replicas", "kept_mib",
+    "checkpoint_steps", "log_steps", "device", "strategy", "replicas", "kept_mib",
 }  # fmt: skip
 
 
