@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from sa_vae_tf.inference.philox import bits_of_examples
 from sa_vae_tf.inference.posterior import Posterior
 
 # TensorFlow chooses its generator by device; this one alone is the same bit for bit on all of them.
@@ -136,18 +138,34 @@ def _gumbel(bits: tf.Tensor) -> tf.Tensor:
     return -tf.math.log(-tf.math.log(uniform))
 
 
-@tf.function(autograph=False)  # or an eager call would take a millisecond an example
 def _bits_per_example(
     index: tf.Tensor, shape: Sequence[int | tf.Tensor], seed: tf.Tensor, dtype: tf.DType
 ) -> tf.Tensor:
     """Draws random bits for each example, [batch, *shape], a function of the seed and of its index alone."""
+    size = tf.reduce_prod(shape) if any(map(tf.is_tensor, shape)) else math.prod(shape)
+    if tf.executing_eagerly():  # Each example would be ten operations, one after the other.
+        bits = _bits_in_graph(index, tf.convert_to_tensor(size), seed, dtype)
+    else:
+        bits = _bits(index, size, seed, dtype)
+    batch = index.shape[0]
+    return tf.reshape(bits, [tf.shape(index)[0] if batch is None else batch, *shape])
+
+
+def _bits(index: tf.Tensor, size: int | tf.Tensor, seed: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """Returns so many numbers of random bits for each example, [batch, size]."""
+    if tf.config.get_visible_devices("GPU"):  # which would launch the few operations of each example
+        common = tf.random.stateless_uniform([], seed, minval=None, maxval=None, dtype=tf.int64, alg=GENERATOR)
+        return bits_of_examples(common, index, size, dtype)
 
     def bits_of(number):
         own = tf.random.fold_in(seed, number, alg=GENERATOR)
-        return tf.random.stateless_uniform(shape, own, minval=None, maxval=None, dtype=dtype, alg=GENERATOR)
+        return tf.random.stateless_uniform([size], own, minval=None, maxval=None, dtype=dtype, alg=GENERATOR)
 
-    known = [None if tf.is_tensor(size) else size for size in shape]
+    known = [None if tf.is_tensor(size) else size]
     return tf.map_fn(bits_of, index, fn_output_signature=tf.TensorSpec(known, dtype))
+
+
+_bits_in_graph = tf.function(_bits, autograph=False, reduce_retracing=True)
 
 
 def draw_per_example(like: Posterior, index: tf.Tensor, steps: int | tf.Tensor, seed: tf.Tensor) -> tuple[Draw, Draw]:
