@@ -26,8 +26,10 @@ class RefinementSettings:
       clip_norm: largest norm of the mean part and of the log-variance part of a step's gradient; None for none.
         The clip is part of the function that is differentiated.
       product_clip_norm: largest norm of the derivatives before and after each Hessian-vector product; None for
-        none, which alone gives the true derivative. It is on the scale of a loss that is the mean of the bounds. The
-        product 'authors' uses `clip_norm` instead.
+        none, which alone gives the true derivative. It is on the scale of a loss that is the mean of the bounds. After
+        a product the part of the posterior is clipped, and that of the context and the weights, all of these as one:
+        its length depends on what is in the context, that is on what a decoder computes ahead. The product 'authors'
+        uses `clip_norm` instead.
       clip_scope: 'example', or 'batch' as the authors (see `clipping`).
       product: 'exact', 'finite_difference' or 'authors' (see `products`).
       finite_difference_step: see `products.finite_difference`.

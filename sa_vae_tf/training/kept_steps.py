@@ -11,6 +11,7 @@ import tensorflow as tf
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw
 from sa_vae_tf.inference.kept import Keep, Results, keeping
 from sa_vae_tf.inference.products import bound_and_gradient
+from sa_vae_tf.kernels.fusion import compiled
 from sa_vae_tf.training.model import LatentVariableModel
 
 
@@ -40,6 +41,8 @@ def _bytes_of_step(model: LatentVariableModel, part: tf.TensorSpec) -> list[int]
     """Returns the bytes of the small results of a refinement step, of the medium ones, and of the large ones."""
 
     needed: list[Keep] = []
+    # What another model of this process traced may take these shapes too, and tell of none.
+    compiled.cache_clear()
 
     @tf.function(autograph=False, input_signature=[part])
     def trace(x):

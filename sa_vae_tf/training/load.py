@@ -64,8 +64,7 @@ def _restored(run: RunFolder, config: Config) -> Loaded:
         message = "--%s=%s: no step has been taken yet; its weights are those that it began with"
         logger.warning(message, run.flag, run.path)
     # As many refinement steps as in the epoch that the checkpoint is from.
-    steps = {line["step"]: line["svi_steps"] for line in run.read_metrics() if "svi_steps" in line}
-    model.steps = steps.get(int(model.step), config.steps_at(0))
+    model.steps = config.steps_at(run.epoch_of(int(model.step)))
     return Loaded(config, model, vocabulary, vocabulary_file)
 
 

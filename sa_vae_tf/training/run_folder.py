@@ -113,17 +113,22 @@ class RunFolder:
                 raise
             raise UserError(f"--{self.flag}={self.path}: cannot write there ({error.strerror or error})") from None
 
-    def write_settings(self, config: Config) -> None:
-        """Writes flags.txt; the settings of a run that has more epochs than these ask for stay as they are."""
+    def write_settings(self, config: Config) -> bool:
+        """Writes flags.txt, but not over the settings of a run that has more epochs than these ask for.
+
+        Returns:
+          Whether it did.
+        """
         if config.num_epochs >= self.epochs():
             write_atomically(self.flags_file, to_flagfile(config))
-            return
+            return True
         logger.warning(
             "%s has %d epochs already: --num_epochs=%d leaves nothing to train",
             self.path,
             self.epochs(),
             config.num_epochs,
         )
+        return False
 
     def _take_lock(self) -> IO[str]:
         lock = (self.path / ".lock").open("a+", encoding="utf-8", errors="replace")
@@ -154,6 +159,12 @@ class RunFolder:
     def epochs(self) -> int:
         """Returns the number of the last epoch in metrics.jsonl, or 0."""
         return max((line.get("epoch", 0) for line in self.read_metrics()), default=0)
+
+    def epoch_of(self, step: int) -> int:
+        """Returns the number of the epoch, counted from 0, that a step ends or is in."""
+        ends = [(line["step"], line["epoch"]) for line in self.read_metrics() if line.get("epoch") and line["step"]]
+        last, epoch = ends[0] if ends else (step, 1)  # The first epoch has not ended.
+        return (step - 1) // -(-last // epoch) if step else 0
 
     def is_begun(self) -> bool:
         """Whether there is anything in the folder that another run would spoil."""

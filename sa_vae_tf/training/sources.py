@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import json
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from sa_vae_tf.training.config import Config
     from sa_vae_tf.training.run_folder import RunFolder
 
+logger = logging.getLogger(__name__)
+
 # What --test_file named is written down as. It may be any file, and in each evaluation another.
 TEST_FILE = "test_file"
 # Settings that name a file, and what it is written down as.
@@ -32,28 +35,6 @@ FILES = {
 }
 
 
-def keep_sources(run: RunFolder, sources: Mapping[str, str], test_file: str = "") -> dict[str, Any]:
-    """Checks what a run's data was read from, as `check_sources`, and writes it down.
-
-    Args:
-      run, sources: as of `check_sources`.
-      test_file: of --test_file, which is written down too.
-
-    Returns:
-      What was written down of `sources`.
-    """
-    now = check_sources(run, sources)
-    kept = dict(now)
-    if test_file:
-        try:
-            kept[TEST_FILE] = _state(test_file, _before(run).get(TEST_FILE, {}))
-        except UserError as error:
-            raise UserError(f"--test_file={error}") from None
-    if kept and kept != _before(run):
-        write_atomically(_file(run), json.dumps(kept, indent=2) + "\n")
-    return now
-
-
 def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
     """Checks that what a run's data was read from is still the same, where that was written down.
 
@@ -64,12 +45,14 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
       sources: path of a file or folder by split.
 
     Returns:
-      What is to be written down.
+      What is to be written down, by `write_sources`.
 
     Raises:
       UserError: if one has changed; names it.
     """
     before = _before(run)
+    if not before and run.is_begun() and _file(run).exists():
+        logger.warning("%s: is damaged: whether the run's files have changed since it began is not known", _file(run))
     now = {split: _state(source, before.get(split, {})) for split, source in sources.items()}
     for split, state in now.items():
         if split in before and before[split]["sha256"] != state["sha256"]:
@@ -78,6 +61,26 @@ def check_sources(run: RunFolder, sources: Mapping[str, str]) -> dict[str, Any]:
                 f"({before[split]['bytes']:,} bytes then, {state['bytes']:,} now); expected what it was, or another run"
             )
     return now
+
+
+def check_test_file(run: RunFolder, test_file: str) -> dict[str, Any]:
+    """Returns what is to be written down of the file that --test_file names, nothing if it names none.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    if not test_file:
+        return {}
+    try:
+        return {TEST_FILE: _state(test_file, _before(run).get(TEST_FILE, {}))}
+    except UserError as error:
+        raise UserError(f"--test_file={error}") from None
+
+
+def write_sources(run: RunFolder, states: Mapping[str, Any]) -> None:
+    """Writes down what the checks above returned."""
+    if states and states != _before(run):
+        write_atomically(_file(run), json.dumps(states, indent=2) + "\n")
 
 
 def check_kept_sources(run: RunFolder) -> None:
@@ -115,14 +118,16 @@ def moved(run: RunFolder, there: Config, here: Config) -> Config:
 def from_anywhere(run: RunFolder, config: Config) -> Config:
     """Returns the settings of a run with its files at the places where it read them, if they are still there.
 
-    The names that it was given may be of the folder in which it was trained, which need not be this one.
+    The names that it was given may be of the folder in which it was trained, which need not be this one. A file of
+    another name, as somebody may have written into its flags.txt, is another.
     """
     before = _before(run)
     places: dict[str, Any] = {}
     for name, source in FILES.items():
         kept = before.get(source, {}).get("path")
         given = getattr(config, name)
-        if given and isinstance(kept, str) and not os.path.isabs(given) and os.path.exists(kept):
+        same = isinstance(kept, str) and Path(kept).name == Path(given).name and os.path.exists(kept)
+        if given and same and not os.path.isabs(given):
             places[name] = kept
     return dataclasses.replace(config, **places)
 

@@ -35,7 +35,7 @@ from sa_vae_tf.training.model import LatentVariableModel
 from sa_vae_tf.training.parts import largest_part
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.schedules import LearningRateRule
-from sa_vae_tf.training.sources import keep_sources
+from sa_vae_tf.training.sources import check_sources, check_test_file, write_sources
 from sa_vae_tf.training.stopping import StopAtSignals
 from sa_vae_tf.training.strategies import make_strategy, worker
 from sa_vae_tf.training.tasks import TASKS
@@ -94,7 +94,7 @@ def _train(
 ) -> None:
     task, writes = TASKS[config.data], not (share and share.number)
     data = task.data(config, ("train", "validation"), None)
-    sources = keep_sources(run, data.sources, config.test_file)
+    sources, test_file = check_sources(run, data.sources), check_test_file(run, config.test_file)
     _keep_vocabulary(run, data.vocabulary)
     training, validation = data.splits["train"], data.splits["validation"].take(config.max_eval_examples)
     steps_per_epoch = training.steps(config.batch_size)
@@ -123,6 +123,9 @@ def _train(
     )
     skipped_steps.set_model(model)
     skipped_steps.check()  # A run that ended so does not go on.
+    # All that the settings name has been read by now: a mistaken command changes nothing of a run that is there.
+    if run.write_settings(config):
+        write_sources(run, {**sources, **test_file})
     rule.set_model(model)
     last = _last_step(config, model, rule, steps_per_epoch)
     if not model.trainable_variables:
@@ -133,8 +136,6 @@ def _train(
         logger.info("%s is at step %d already: nothing left to train", run.path, int(model.step))
     elif not last:
         logger.warning("--num_epochs=%d: nothing is trained", config.num_epochs)
-    # All that the settings name has been read by now: those of a run that is there are not lost to a mistaken command.
-    run.write_settings(config)
     if not resumed and writes:
         checkpoints.save()
     if int(model.step) < last:

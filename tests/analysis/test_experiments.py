@@ -11,7 +11,7 @@ from sa_vae_tf.analysis.experiments import check_runs, evaluated, in_process, re
 from sa_vae_tf.errors import UserError, WorkerLost
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
-from sa_vae_tf.training.sources import keep_sources
+from sa_vae_tf.training.sources import check_sources, write_sources
 from tests import runs
 
 
@@ -83,7 +83,7 @@ def test_a_run_whose_data_has_changed_is_in_the_way(tmp_path):
     run = RunFolder(config.run_dir)
     run.write_settings(config)
     run.append_metrics({"epoch": 1, "step": 3})
-    keep_sources(run, {"train": str(tmp_path / "a.txt")})
+    write_sources(run, check_sources(run, {"train": str(tmp_path / "a.txt")}))
     check_runs([config], config)
     (tmp_path / "a.txt").write_text("a c\n")
     with pytest.raises(UserError, match=f"holds something else than when the run in --runs={run.path} began"):
@@ -96,7 +96,6 @@ def test_a_run_of_more_steps_is_in_the_way(tmp_path):
     run.write_settings(config)
     for epoch in (1, 2):
         run.append_metrics({"epoch": epoch, "step": 5 * epoch})
-    keep_sources(run, {})
     for allowed in (0, 10, 12):
         check_runs([dataclasses.replace(config, max_steps=allowed)], config)
     with pytest.raises(UserError, match=r"other settings \(it has 10 steps and --max_steps is 9 here\)"):

@@ -80,13 +80,21 @@ def test_fewer_epochs_than_there_are_change_nothing(tmp_path, caplog):
         run.append_metrics({"epoch": epoch, "step": 3 * epoch})
     assert run.epochs() == 3
     for epochs in (3, 4):
-        run.write_settings(dataclasses.replace(config, num_epochs=epochs))
+        assert run.write_settings(dataclasses.replace(config, num_epochs=epochs))
         assert run.read_config().num_epochs == epochs
     assert not caplog.records
-    run.write_settings(dataclasses.replace(config, num_epochs=2))
+    assert not run.write_settings(dataclasses.replace(config, num_epochs=2))
     assert run.read_config().num_epochs == 4
     [record] = caplog.records
     assert record.getMessage() == f"{tmp_path} has 3 epochs already: --num_epochs=2 leaves nothing to train"
+
+
+def test_the_epoch_of_a_step(tmp_path):
+    run = RunFolder(tmp_path)
+    assert [run.epoch_of(step) for step in (0, 1, 3, 4)] == [0, 0, 0, 0]
+    for epoch, step in ((1, 3), (2, 6), (3, 7)):
+        run.append_metrics({"epoch": epoch, "step": step})
+    assert [run.epoch_of(step) for step in range(9)] == [0, 0, 0, 0, 1, 1, 1, 2, 2]
 
 
 def test_one_process_trains_a_run_until_it_ends(tmp_path):

@@ -14,10 +14,11 @@ from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import (
     check_kept_sources,
     check_sources,
+    check_test_file,
     explaining_moved_files,
     from_anywhere,
-    keep_sources,
     moved,
+    write_sources,
 )
 
 
@@ -27,6 +28,11 @@ def run(tmp_path):
     run = RunFolder(tmp_path / "run")
     (run.path / "checkpoints").mkdir(parents=True)
     return run
+
+
+def keep_sources(run, sources, test_file=""):
+    """Checks files and writes them down, as training does."""
+    write_sources(run, {**check_sources(run, sources), **check_test_file(run, test_file)})
 
 
 def test_a_file_that_changes(run, tmp_path):
@@ -103,11 +109,13 @@ def test_a_folder(run, tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"3", b'{"train": 3}', b'{"train": {}}', b"\xff"])
-def test_a_list_that_is_damaged_is_made_anew(content, run, tmp_path):
+def test_a_list_that_is_damaged_is_made_anew(content, run, tmp_path, caplog):
     np.save(tmp_path / "a.npy", np.zeros(3))
     sources = {"train": str(tmp_path / "a.npy")}
     (run.path / "sources.json").write_bytes(content)
     keep_sources(run, sources)
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{run.path}/sources.json: is damaged: whether the run's files have changed")
     np.save(tmp_path / "a.npy", np.ones(3))
     with pytest.raises(UserError, match="holds something else"):
         check_sources(run, sources)
@@ -166,6 +174,8 @@ def test_files_are_found_from_any_folder(run, tmp_path, monkeypatch):
     found = from_anywhere(run, given)
     assert (found.train_file, found.val_file, found.vocab_file) == (whole.train_file, whole.val_file, given.vocab_file)
     assert found.test_file == str(tmp_path / "data" / "test_file")
+    # Somebody wrote another name into flags.txt.
+    assert from_anywhere(run, dataclasses.replace(given, test_file="val_file")).test_file == "val_file"
     # Where all has been moved, to another machine perhaps, the names are those of this folder.
     (tmp_path / "data").rename(tmp_path / "elsewhere")
     assert from_anywhere(run, given) == given
@@ -174,7 +184,7 @@ def test_files_are_found_from_any_folder(run, tmp_path, monkeypatch):
 def test_the_test_file_may_be_another(run, tmp_path):
     whole = settings(tmp_path / "data")
     sources = {"train": whole.train_file}
-    assert keep_sources(run, sources, whole.val_file) == check_sources(run, sources)
+    keep_sources(run, sources, whole.val_file)
     keep_sources(run, sources, whole.vocab_file)
     Path(whole.vocab_file).write_text("other")
     check_kept_sources(run)
