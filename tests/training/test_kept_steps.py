@@ -51,10 +51,10 @@ def test_by_the_part_of_a_batch_that_is_taken_at_once():
     assert kept(kept_mib=3, words_at_once=14) == (20, 20, 20)
 
 
-def test_models_of_one_process_after_a_training_of_any_batch():
+def test_a_second_model_of_a_process_whose_first_was_trained_on_any_batch():
     config = dataclasses.replace(TEXT, kernels="hybrid", jit_compile=False, svi_steps=1, kept_mib=0)
     model, batch = make(config)
-    of_any = {name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for name, tensor in batch.items()}
+    of_any = {name: tf.TensorSpec([None] * tensor.shape.rank, tensor.dtype) for name, tensor in batch.items()}
     tf.function(model.train_step, autograph=False).get_concrete_function(of_any)
     assert kept(kernels="hybrid", jit_compile=False) == (20, 20, 20)
 
