@@ -97,6 +97,34 @@ def test_sources_that_the_bound_does_not_read(product):
     np.testing.assert_array_equal(second, [0.0])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "given", "step"), [(tf.float64, None, 1e-5), (tf.float32, None, 1e-3), (tf.float64, 0.3, 0.3)]
+)
+def test_steps_of_a_finite_difference(dtype, given, step):
+    # At zero the Hessian of a sum of fourth powers is nothing, and of 4 p^3 a central difference is 4 (scale u)^2 u.
+    at = Posterior(*(tf.zeros([BATCH, LATENT], dtype) for _ in range(2)))
+    vector = Posterior(*(tf.cast(part, dtype) for part in VECTOR))
+
+    def bound(posterior):
+        return tf.reduce_sum(tf.concat(posterior, -1) ** 4, -1)
+
+    found = finite_difference(bound, at, vector, tf.zeros([BATCH], dtype), [], given)
+    u = np.concatenate(VECTOR, -1)
+    scale = step / np.sqrt(np.mean(u**2, -1, keepdims=True))
+    np.testing.assert_allclose(np.concatenate(found, -1), 4 * scale**2 * u**3, rtol=1e-5)
+
+
+def test_the_step_of_a_finite_difference_reaches_it():
+    # One step down mean^4 from 1: with half a part moved by sqrt(2) of the step, the slope is 12 + 8 step^2.
+    initial = Posterior(tf.ones([1, 1], tf.float64), tf.zeros([1, 1], tf.float64))
+    settings = RefinementSettings(0.1, 0.1, product="finite_difference", finite_difference_step=0.1)
+    with tf.GradientTape() as tape:
+        tape.watch(initial)
+        refined = refine(lambda p, context, draw: p.mean[:, 0] ** 4, initial, None, tf.zeros([1]), settings)
+        value = tf.reduce_sum(refined.posterior.mean)
+    np.testing.assert_allclose(tape.gradient(value, initial.mean), [[1 - 0.1 * 12.08]], rtol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_finite_difference_of_a_zero_vector(dtype):
     # Nothing to learn through a step, as with rate zero; the step relative to the vector must not become infinite.

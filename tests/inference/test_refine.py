@@ -163,6 +163,21 @@ def test_log_variance_stays_finite_at_a_limit_and_comes_back(sign):
     np.testing.assert_allclose(gradient.log_variance, [[expected]], rtol=1e-5)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_cotangent_stops_at_the_limit_that_a_step_ended_at(sign):
+    # The only step goes from the middle to a limit. A loss that wants to go further has no derivative there.
+    def derivative(loss):
+        initial = Posterior(tf.zeros([1, 1]), tf.zeros([1, 1]))
+        with tf.GradientTape() as tape:
+            tape.watch(initial)
+            bound = lambda posterior, context, draw: -30 * sign * posterior.log_variance[:, 0]  # noqa: E731
+            value = loss(refine(bound, initial, None, tf.zeros([1]), RefinementSettings(1.0, 1.0)).posterior)
+        return tape.gradient(value, initial.log_variance).numpy().item()
+
+    assert derivative(lambda posterior: sign * posterior.log_variance) == sign
+    assert derivative(lambda posterior: -sign * posterior.log_variance) == 0.0
+
+
 @pytest.mark.parametrize("product", ["exact", "finite_difference"])
 def test_exploding_bounds_give_finite_posteriors_and_derivatives(product):
     # The rate is a thousand times too large for this decoder; only the log variance's limits and the clip hold it.
@@ -235,13 +250,40 @@ def test_product_clip_norm_around_one_product(scope):
     assert toy.relative_error(tape.gradient(loss, [*start, *sources]), expected) < 1e-11
 
 
-def test_authors_product_does_not_learn_from_the_bounds_along_the_path():
+@pytest.mark.parametrize(
+    "settings", [{"product": "authors", "clip_scope": "batch"}, {"reverse_steps": 2}, {"patience": 1}], ids=str
+)
+def test_bounds_along_the_path_of_which_nothing_is_learned(settings):
     problem = toy.make(3)
-    refinement = RefinementSettings(**RATES, product="authors", clip_scope="batch")
+    refinement = RefinementSettings(**RATES, **settings)
     final, weighted = (
         toy.derivative(refine, problem, refinement, loss)[1:] for loss in (toy.final_loss, weighted_loss)
     )
     assert toy.relative_error(weighted, final) < 1e-12
+
+
+def test_authors_product_has_no_clip_but_that_of_the_steps():
+    problem = toy.make(2)
+    free, limited = (
+        toy.derivative(refine, problem, RefinementSettings(**RATES, product="authors", clip_scope="batch", **limit))
+        for limit in ({}, {"product_clip_norm": 1e-3})
+    )
+    np.testing.assert_array_equal(np.concatenate(free[1:3]), np.concatenate(limited[1:3]))
+
+
+def test_an_equal_bound_is_no_lower_and_none_is_computed_once_nobody_goes_on():
+    computed = []
+
+    def bound(posterior, context, draw):
+        computed.append(draw)
+        return tf.reduce_sum(0.0 * posterior.mean, -1) + 3.0
+
+    initial = Posterior(tf.zeros([2, 3]), tf.zeros([2, 3]))
+    refined = refine(bound, initial, None, tf.zeros([6]), RefinementSettings(patience=2))
+    # The first finds a bound, the second and the third none that is lower, so that the third is not taken.
+    np.testing.assert_array_equal(refined.steps, [2, 2])
+    np.testing.assert_array_equal(refined.bounds, [[3.0, 3.0]] * 2 + [[0.0, 0.0]] * 4)
+    assert len(computed) == 3
 
 
 @pytest.mark.parametrize("product", ["exact", "finite_difference", "authors"])
@@ -299,6 +341,19 @@ def test_variables_pass_through_context(kind):
     np.testing.assert_allclose(refined.posterior, [[[-0.5, -1.0]], [[0.0, 0.0]]])
     variable = scale.value if isinstance(scale, keras.Variable) else scale
     np.testing.assert_allclose(tape.gradient(value, variable), [-0.5, -0.5])
+
+
+def test_defaults():
+    # Down a slope of one: a fiftieth, and then as much again and half of the step before.
+    initial = Posterior(tf.zeros([1, 1], tf.float64), tf.zeros([1, 1], tf.float64))
+    bound = lambda posterior, context, draw: posterior.mean[:, 0] + posterior.log_variance[:, 0]  # noqa: E731
+    path = refine(bound, initial, None, tf.zeros([3])).path
+    for part in path:
+        np.testing.assert_allclose(np.squeeze(part), [0.0, -0.02, -0.05, -0.085], rtol=1e-12)
+    assert RefinementSettings() == RefinementSettings(
+        0.02, 0.02, 0.5, clip_norm=None, product_clip_norm=None, clip_scope="example", product="exact",
+        finite_difference_step=None, patience=None, reverse_steps=None, keep=(0, 0, 0)
+    )  # fmt: skip
 
 
 def test_default_rates_lower_the_bound_of_many_pixels():
@@ -367,6 +422,12 @@ def test_no_draws_refused(draws):
     problem = toy.make(1)
     with pytest.raises(ValueError, match="expected tensors whose leading axis is the number of steps"):
         refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), draws)
+
+
+def test_draws_without_axes_refused():
+    problem = toy.make(1)
+    with pytest.raises(ValueError, match=r"draws of shapes \(\), \(\): expected the number of steps first"):
+        refine(problem.bound, problem.initial, problem.decoder.prepare(problem.tokens), tf.constant(1.0))
 
 
 def test_draws_of_two_lengths_refused():
