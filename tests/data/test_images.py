@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from sa_vae_tf.checksums import git_blob
 from sa_vae_tf.data import image_corpora, records
 from sa_vae_tf.data.image_corpora import OmniglotBurda, file_images, published_images
-from sa_vae_tf.data.images import ImageSplit, image_splits
+from sa_vae_tf.data.images import ImageSplit, binary, image_splits
 from sa_vae_tf.data.pipeline import Share
 from sa_vae_tf.errors import UserError
 from tests.images import bars, write, write_mat, write_png
@@ -82,6 +82,16 @@ def test_a_draw_depends_on_seed_split_epoch_and_index_alone():
         assert set(image[:2]) <= {0, 1}
 
 
+def test_a_pixel_without_intensity_is_never_one(monkeypatch):
+    class Lowest:
+        def random(self, shape, dtype):
+            return np.zeros(shape, dtype)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Lowest())
+    intensities = np.float32([[[0.0], [1e-30]]])
+    np.testing.assert_array_equal(binary(intensities, [1]), [[[0], [1]]])
+
+
 def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
     split = split_of(grey(20))
     assert split.steps(8) == 3
@@ -90,6 +100,8 @@ def test_an_epoch_has_every_example_once_in_an_order_of_its_own():
     ]  # fmt: skip
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(20))
     assert orders[0] != orders[1]
+    # Nor is it one of another seed, an epoch sooner or later.
+    assert orders[1] != [i for batch in batches(split.shuffled(8, 2, 0), 3) for i in batch["index"]]
     assert [len(batch["index"]) for batch in batches(split.shuffled(8, 1, 0), 4)] == [8, 8, 4, 8]
     for batch in batches(split.shuffled(8, 1, 0), 3):
         for i, x in zip(batch["index"], batch["x"], strict=True):

@@ -65,6 +65,11 @@ def test_parts_are_read_one_after_the_other(prepared, monkeypatch):
     assert opened == [f"train[{first}:{min(first + 300, COUNT)}]" for first in range(0, COUNT, 300)]
     numbers = [5, COUNT - 1, 299, 300, 5]
     assert read(records, numbers) == numbers
+    # Of two parts by turns the files are opened each time: those of one are open.
+    opened.clear()
+    for number in (0, 300, 0, 300):
+        assert read(records, [number]) == [number]
+    assert opened == ["train[0:300]", "train[300:600]"] * 2
 
 
 def test_where_numbers_are_cut_into_parts(monkeypatch):

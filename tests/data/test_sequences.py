@@ -58,6 +58,8 @@ def test_in_order_has_every_example_once():
     assert [len(batch) for batch in batches] == [32] * 15 + [20]
     # Written out: padded lengths 8, 8, 16, 16, 24; the number breaks ties.
     assert take(split([9, 3, 20, 8, 16]).in_order(2), 9) == [[1, 3], [0, 4], [2]]
+    [batch] = SequenceSplit(Source([3, 9]), np.array([3, 9])).in_order(2)
+    assert batch["x"].shape == [2, 16]  # Of eight, where nothing else is said.
     # Of more than NumPy sorts by insertion, which is stable.
     assert take(split([5, 9] * 20).in_order(40), 9) == [[*range(0, 40, 2), *range(1, 40, 2)]]
 

@@ -102,6 +102,8 @@ def test_prepared_data_is_used_again_and_only_if_nothing_changed(files, tmp_path
     assert again.statistics == first.statistics
     assert sentences(again, "train") == sentences(first, "train")
 
+    assert prepare(files, tmp_path, vocab_size=2).vocabulary.words == (*SPECIAL, "the", "cat")
+    assert prepare(files, tmp_path, min_count=2).vocabulary.words == (*SPECIAL, "the", "cat", "sat")
     assert prepare(files, tmp_path, max_length=8).splits["train"].count == 4
     assert len(prepare(files, tmp_path, vocab_file=str(tmp_path / "words")).vocabulary) == 5
     (tmp_path / "words").write_text((tmp_path / "words").read_text().replace("cat", "dog"))
@@ -118,9 +120,17 @@ def test_order_of_the_file_is_kept_when_tfds_writes_parts(files, tmp_path, monke
     monkeypatch.setattr(preparation, "BUFFER_BYTES", 1000)
     lines = [f"the {number}" for number in range(300)]
     (tmp_path / "train").write_text("\n".join(lines))
-    monkeypatch.setattr(text, "key_shift", lambda *_: 118)  # a part for each example
+    asked = []
+    monkeypatch.setattr(text, "key_shift", lambda *sizes: asked.append(sizes) or 118)  # a part for each example
     corpus = prepare(files, tmp_path)
     assert sentences(corpus, "train") == lines
+    assert asked == [(2**27, 4 * 6)] * 3  # Four bytes a word.
+
+
+def test_by_default_a_line_has_two_hundred_words_at_most(files, tmp_path):
+    (tmp_path / "train").write_text("".join("the " * words + "\n" for words in (200, 201)))
+    corpus = text.prepare_files(*files, data_dir=str(tmp_path / "data"))
+    np.testing.assert_array_equal(corpus.splits["train"].lengths, [202])
 
 
 def test_builder_is_one_of_tfds(files, tmp_path):
