@@ -7,7 +7,8 @@ import tensorflow as tf
 from sa_vae_tf.data.images import binary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.generation import draw_from_prior
-from sa_vae_tf.models.pixelcnn_sampling import sample_images
+from sa_vae_tf.models.pixelcnn_sampling import GeneratedImages, sample_images
+from sa_vae_tf.samples import images as of_images
 from sa_vae_tf.samples.images import draw_grid
 from sa_vae_tf.samples.request import Request
 from sa_vae_tf.training.load import load_best
@@ -91,6 +92,35 @@ def test_interpolations_between_images_of_a_file(run, ask, tmp_path):
         # The noise is the same all along a row.
         drawn = sample_images(load_best(run).model.decoder, z, np.full(3, row), tf.constant([4, 2])).images
         np.testing.assert_array_equal(rows[row, 1:-1], drawn[..., 0])
+
+
+def test_how_many_where_nothing_is_said(ask, tmp_path, monkeypatch):
+    sizes, path = [], str(tmp_path / "many.npy")
+
+    def black(decoder, z, index, seed):
+        sizes.append(len(index))
+        return GeneratedImages(np.zeros([len(index), HEIGHT, WIDTH, 1]), None)
+
+    monkeypatch.setattr(of_images, "sample_images", black)
+    np.save(path, images.bars(40))
+    pairs = cells(ask("reconstruct", input=path), 4, 2 * WIDTH + 1)
+    assert sum(np.any(pair != pair[0, 0]) for pair in pairs) == 32
+    # From each of nine images to the next one five points, beside the two.
+    assert ask("interpolate", input=path).shape == (8 * (HEIGHT + GAP) + GAP, 7 * (WIDTH + GAP) + GAP, 1)
+    assert sizes == [16, 16, 16, 16, 8]
+
+
+def test_more_images_than_there_are(ask):
+    assert len(cells(ask("reconstruct", num_samples=4), 4, 2 * WIDTH + 1)) == 4
+    with pytest.raises(UserError, match="the run's validation images: 4 images; expected at least --num_samples=5"):
+        ask("reconstruct", num_samples=5)
+
+
+def test_the_device_that_is_asked_for(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(of_images, "load_best", lambda run, device: asked.append(device) or load_best(run))
+    draw_grid(run, Request("prior", num_samples=1, device="cpu"), lambda *of: None)
+    assert asked == ["cpu"]
 
 
 def test_one_validation_image_is_too_few(data_dir, tmp_path):

@@ -11,6 +11,7 @@ from sa_vae_tf.data.vocabulary import END, PAD, START
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.generation import SamplingSettings, Symbols, beam_search, draw_from_prior, sample
+from sa_vae_tf.samples import texts as of_texts
 from sa_vae_tf.samples.request import Request
 from sa_vae_tf.samples.texts import samples
 from sa_vae_tf.training.load import load_best
@@ -142,6 +143,13 @@ def test_a_word_that_the_run_does_not_know_is_the_unknown_one(ask, tmp_path):
         assert line["input"] == f"the {word} sees a dog"
         bounds.append(line["nll_bound"])
     assert bounds[0] == bounds[1]
+
+
+def test_the_device_that_is_asked_for(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(of_texts, "load_best", lambda run, device: asked.append(device) or load_best(run))
+    list(samples(run, Request("prior", num_samples=1, device="cpu")))
+    assert asked == ["cpu"]
 
 
 def test_no_unknown_word(ask):
