@@ -322,6 +322,15 @@ def test_a_single_image_is_drawn_first():
     np.testing.assert_array_equal(alone.images[0], together[0])
 
 
+def test_a_single_image_is_drawn_after_others_of_another_decoder():
+    size = 4, 3  # Of no other test, by which noise for one image would be known.
+    other = make(size=size)
+    for count in (2, 3):
+        together = sample_images(other, Z[:count], tf.range(count, dtype=tf.int64), SEED).images
+    alone = sample_images(make(size=size), Z[:1], tf.range(1, dtype=tf.int64), SEED)
+    np.testing.assert_array_equal(alone.images[0], together[0])
+
+
 def test_an_image_does_not_depend_on_its_batch():
     decoder = make()
     index = tf.constant([5, 0, 2**40], tf.int64)
