@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from sa_vae_tf.data.pipeline import SPLITS, Share, endless, read_as_planned
 from sa_vae_tf.data.records import parts, shuffled
-from sa_vae_tf.errors import UserError
 
 # Training images that are held out (section 4.3), or a tenth of fewer than 20,000.
 VALIDATION_IMAGES = 2000
@@ -114,18 +113,13 @@ def image_splits(images: Mapping[str, Intensities], seed: int) -> dict[str, Imag
     """Returns the splits of a corpus, with validation images held out of those for training.
 
     Args:
-      images: 'train' or 'test' or both.
+      images: 'train', at least two, or 'test' or both.
       seed: of the choice of validation images, and of the one draw of each split.
-
-    Raises:
-      UserError: if there is but one image to train on.
     """
     chosen = {name: (of_split, np.arange(of_split.shape[0])) for name, of_split in images.items()}
     if "train" in images:
         count = images["train"].shape[0]
         held_out = min(VALIDATION_IMAGES, max(1, count // 10))
-        if held_out == count:
-            raise UserError("--data_file: holds one image to train on; expected at least two")
         order = np.random.default_rng(seed).permutation(count)
         chosen["train"] = images["train"], np.sort(order[held_out:])
         chosen["validation"] = images["train"], np.sort(order[:held_out])

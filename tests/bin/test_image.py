@@ -160,6 +160,10 @@ def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
         ),
         ({"pixelcnn_kernels": "4"}, "--pixelcnn_kernels=4: expected odd numbers"),
         (
+            {"data_file": "{tmp}/one.npy"},
+            "--data_file={tmp}/one.npy: one image to train on; expected at least two",
+        ),
+        (
             {"data_file": "", "corpus": "omniglot_burda", "image_height": 28, "image_width": 28, "manual_dir": "{tmp}"},
             "{tmp}/omniglot_burda/chardata.mat: there is no such file. Get https://",
         ),
@@ -168,6 +172,7 @@ def test_a_test_file_is_of_text_or_images(data_dir, tmp_path):
 def test_what_is_wrong_is_one_line(changes, message, launcher, data_file, data_dir, tmp_path):
     (tmp_path / "pngs").mkdir()
     (tmp_path / "pngs" / "a.png").write_bytes(tf.io.encode_png(np.zeros([8, 6, 4], np.uint8)).numpy())
+    np.save(tmp_path / "one.npy", np.zeros([1, 8, 6], np.uint8))
     settings = runs.arguments(images.tiny(tmp_path / "run", data_dir, data_file))
     fill = [f"--{name}={value}".replace("{tmp}", str(tmp_path)) for name, value in changes.items()]
     ended = launcher.run("bin/train.py", *settings, *fill)

@@ -48,11 +48,6 @@ def test_validation_images_are_held_out_by_seed(count, held_out):
     assert count < 10 or np.any(other["validation"].numbers != splits["validation"].numbers)
 
 
-def test_one_image_is_too_few():
-    with pytest.raises(UserError, match="expected at least two"):
-        image_splits({"train": grey(1)}, 1)
-
-
 def test_pixels_are_ones_as_often_as_their_intensity():
     intensities = np.tile(np.linspace(0, 1, 11, dtype=np.float32)[:, None, None], [4000, 1, 1, 1])
     [batch] = batches(split_of(intensities).in_order(4000), 1)

@@ -33,6 +33,8 @@ def _data(config: Config, names: Sequence[str], vocabulary_file: Path | None) ->
             sources["train"] = config.data_file
             with named(config, "data_file"):
                 corpus: Mapping[str, Intensities] = file_images(config.data_file, *size, data_dir)
+            if corpus["train"].shape[0] == 1:  # Of which none would be left for validation.
+                raise UserError(f"--data_file={config.data_file}: one image to train on; expected at least two")
         else:
             corpus = published_images(config.corpus, data_dir, config.manual_dir)
         images = {**corpus, **images}
