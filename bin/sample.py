@@ -63,7 +63,7 @@ flags.DEFINE_integer("seed", 0, "Seed of all noise.", lower_bound=0, upper_bound
 flags.DEFINE_integer("svi_steps", None, "Refinement steps of the posterior; default: as in training.", lower_bound=0)
 flags.DEFINE_enum("svi_init", None, ["encoder", "zero", "random"], "Start of the refinement; default: as in training.")
 flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
-OUTPUT = flags.DEFINE_string("output", "", "File of the JSON lines, which are printed without; or of the grid, .png.")
+OUTPUT = flags.DEFINE_string("output", "", "New file of the JSON lines, printed without; or of the grid, .png.")
 
 
 def main():
@@ -85,31 +85,29 @@ def _draw(run: RunFolder, request: Request) -> None:
 
 
 def _write(run: RunFolder, request: Request) -> None:
-    lines = (json_line(sample) for sample in samples(run, request))
     if not OUTPUT.value:
-        _print(lines)
+        _print(samples(run, request))
         return
-    write_atomically(_checked_output(request), "".join(lines))
+    output = _checked_output(request)
+    write_atomically(output, "".join(map(json_line, samples(run, request, progress_bar("text")))))
     print(f"Texts: {OUTPUT.value}")
 
 
 def _checked_output(request: Request) -> Path:
-    """Returns the file to write: what lies there is replaced, so of a link it is the target."""
-    given, output = f"--output={OUTPUT.value}", Path(os.path.realpath(OUTPUT.value))
-    if os.path.lexists(output) and not output.is_file():
-        raise UserError(f"{given}: is a folder, a device or the like; expected a regular file, which may be new")
+    given, output = f"--output={OUTPUT.value}", Path(OUTPUT.value)
+    if os.path.lexists(output):
+        raise UserError(f"{given}: is there already; expected the name of a new file")
     if not os.access(output.parent, os.W_OK | os.X_OK):
         raise UserError(f"{given}: expected a file in a folder that can be written")
-    # An input may be a folder, of which every image is read.
-    there = [path for path in (output, output.parent) if path.exists() and os.path.exists(request.input)]
-    if any(path.samefile(request.input) for path in there):
-        raise UserError(f"{given}: is of --input={request.input}; expected another file, in another folder")
+    # A grid in a folder of images to start from would be one of them the next time.
+    if os.path.exists(request.input) and output.parent.samefile(request.input):
+        raise UserError(f"{given}: is in --input={request.input}; expected a file in another folder")
     return output
 
 
-def _print(lines: Iterator[str]) -> None:
-    for line in lines:
-        sys.stdout.buffer.write(line.encode())  # JSON is UTF-8, whatever the terminal's encoding.
+def _print(texts: Iterator[dict[str, Any]]) -> None:
+    for text in texts:
+        sys.stdout.buffer.write(json_line(text).encode())  # JSON is UTF-8, whatever the terminal's encoding.
         sys.stdout.buffer.flush()
 
 

@@ -16,6 +16,7 @@ from sa_vae_tf.data.vocabulary import PAD, SPECIAL, Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.generation import interpolate
 from sa_vae_tf.generation.text import TextGenerator
+from sa_vae_tf.progress import Progress, unseen
 from sa_vae_tf.samples.request import FROM_INPUT, Request, check_latent
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.load import load_best
@@ -37,12 +38,13 @@ class Origins(NamedTuple):
     described: list[dict[str, Any]]
 
 
-def samples(run: RunFolder, request: Request) -> Iterator[dict[str, Any]]:
+def samples(run: RunFolder, request: Request, progress: Progress = unseen) -> Iterator[dict[str, Any]]:
     """Writes text with the best checkpoint of a run.
 
     Args:
       run: folder of the run, of --data=text.
       request: what to write.
+      progress: told of the texts that are written, batch by batch.
 
     Yields:
       For each text: its `mode`; for 'reconstruct' the `input` and the bound on its NLL in nats, `nll_bound`, for
@@ -74,6 +76,7 @@ def samples(run: RunFolder, request: Request) -> Iterator[dict[str, Any]]:
         texts = generator(None if origins.z is None else tf.gather(origins.z, origin), index, (request.seed, 2))
         for number, text in zip(origin, texts, strict=True):
             yield {"mode": request.mode, **origins.described[number], **text._asdict()}
+        progress(first + len(index), total)
 
 
 def _check(run: RunFolder, config: Config, request: Request, alike: bool) -> None:

@@ -37,14 +37,12 @@ def test_lines_are_printed_or_written(launcher, run_dir, tmp_path):
     assert (written.status, written.stdout, written.stderr) == (0, f"Texts: {tmp_path}/texts.jsonl\n", "")
     assert [path.name for path in tmp_path.iterdir()] == ["texts.jsonl"]
     assert (tmp_path / "texts.jsonl").read_text(encoding="utf-8") == printed.stdout
-    # Of a link, the target is written.
-    for target in ("texts.jsonl", "new.jsonl"):
-        (tmp_path / "texts.jsonl").write_text("before\n")
-        link = tmp_path / f"link-to-{target}"
-        link.symlink_to(target)
-        assert launcher.run(*command, f"--output={link}").stdout == f"Texts: {link}\n"
-        assert link.is_symlink()
-        assert (tmp_path / target).read_text(encoding="utf-8") == printed.stdout
+    # Of a link that leads nowhere, too, what lies there is not replaced.
+    (tmp_path / "link").symlink_to("new.jsonl")
+    for there in (f"{tmp_path}/texts.jsonl", f"{tmp_path}/link", f"{run_dir}/flags.txt"):
+        message = f"sample.py: error: --output={there}: is there already; expected the name of a new file"
+        assert_one_line(launcher.run(*command, f"--output={there}"), 2, message)
+    assert (tmp_path / "texts.jsonl").read_text(encoding="utf-8") == printed.stdout
 
 
 def test_every_flag_arrives(launcher, run_dir, tmp_path):
@@ -92,27 +90,16 @@ def test_a_reader_that_has_enough(run_dir):
         (["--points=1"], "--points=1: expected"),
         (["--top_p=1.5"], "--top_p=1.5: expected a number in (0, 1]"),
         (["--num_samples=0"], "--num_samples=0: expected a positive integer"),
-        (["--output={tmp}"], "--output={tmp}: is a folder, a device or the like; expected a regular file, which may b"),
-        (["--output={tmp}/pipe"], "--output={tmp}/pipe: is a folder, a device or the like; expected a regular file"),
-        (["--output={tmp}/loop"], "--output={tmp}/loop: is a folder, a device or the like; expected a regular file"),
-        (
-            ["--mode=reconstruct", "--input={tmp}/lines.txt", "--output={tmp}/link"],
-            "--output={tmp}/link: is of --input={tmp}/lines.txt; expected another file, in another folder",
-        ),
+        (["--output={tmp}"], "--output={tmp}: is there already; expected the name of a new file"),
         (["--output={tmp}/none/texts.jsonl"], "--output={tmp}/none/texts.jsonl: expected a file in a folder that can"),
         (["--run_dir={tmp}"], "--run_dir={tmp}: no run there"),
     ],
 )
 def test_wrong_flags(arguments, message, launcher, run_dir, tmp_path):
     (tmp_path / "lines.txt").write_text("the cat\n")
-    (tmp_path / "link").symlink_to("lines.txt")
-    (tmp_path / "loop").symlink_to("loop")
-    os.mkfifo(tmp_path / "pipe")
     fill = [text.replace("{tmp}", str(tmp_path)) for text in [*arguments, message]]
     ended = launcher.run("bin/sample.py", f"--run_dir={run_dir}", *fill[:-1])
     assert_one_line(ended, 2, f"sample.py: error: {fill[-1]}")
-    assert (tmp_path / "pipe").is_fifo()
-    assert (tmp_path / "lines.txt").read_text() == "the cat\n"
 
 
 def test_help_lists_the_flags(launcher):
