@@ -158,8 +158,9 @@ def main(argv: list[str]) -> None:
 
 def score_file() -> "Tally":
     """Scores the input, from where the same command stopped before, and returns what is done."""
-    if missing := [f"--{flag.name}" for flag in (SAVED_MODEL, INPUT, OUTPUT) if not flag.value]:
-        raise WrongInput(f"{', '.join(missing)}: expected an exported model, what it scores, and a file for the scores")
+    needed = (SAVED_MODEL, "an exported model"), (INPUT, "what it scores"), (OUTPUT, "a new file for the scores")
+    if missing := [f"--{flag.name}: expected {what}" for flag, what in needed if not flag.value]:
+        raise WrongInput("; ".join(missing))
     output, folder = Path(OUTPUT.value), Path(SAVED_MODEL.value)
     if output.is_dir() or not os.access(output.parent, os.W_OK | os.X_OK):
         raise WrongInput(f"--output={OUTPUT.value}: expected a file in a folder that can be written")

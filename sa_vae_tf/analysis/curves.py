@@ -15,6 +15,8 @@ from sa_vae_tf.analysis.figures import as_label, colours_of, draw_grid, new_figu
 BOUND = "val_nll_bound"
 INITIAL_BOUND = "val_initial_bound"
 KL_WEIGHT = "kl_weight"
+# Initial bounds that end so little above the others, as a part of these, are shown.
+NEAR = 0.05
 
 
 def draw_learning_curves(
@@ -54,8 +56,10 @@ def draw_learning_curves(
         if INITIAL_BOUND in curve:
             initial = curve[INITIAL_BOUND]
             above = f" (off scale, ends at {_last(initial):.2f})" if np.nanmin(initial) > top else ""
-            axes.plot(curve["epoch"], initial, "--", label=as_label(f"{name}, initial{above}"), **style)
-            _mark_above(axes, curve["epoch"], initial, markerfacecolor="white", **style)
+            alone = "o" if np.isfinite(initial).sum() == 1 else ""  # Of one point there is no line.
+            of_initial = {**style, "markerfacecolor": "white"}
+            axes.plot(curve["epoch"], initial, f"--{alone}", label=as_label(f"{name}, initial{above}"), **of_initial)
+            _mark_above(axes, curve["epoch"], initial, **of_initial)
     axes.set(xlabel="epoch", ylabel="validation bound (nats per example)")
     axes.set_xticks(_ticks(np.concatenate([curve["epoch"] for curve in curves.values()])))
     draw_grid(axes, "y")
@@ -119,15 +123,18 @@ def _notes(
 
 
 def _scale(curves: Mapping[str, dict[str, np.ndarray]]) -> tuple[float, float]:
-    """Returns the ends of the scale: room for where the runs end up and a few times their distance above.
+    """Returns the ends of the scale: room for where the runs end up and a few times their distance above, if needed.
 
     The first epochs, and the initial bound of SA-VAE, which its loss need not hold down (footnote 6), can be tens of
-    nats above: they would flatten all the rest.
+    nats above: they would flatten all the rest. An initial bound that ends near counts as where a run ends up.
     """
-    low = min(np.nanmin(curve[BOUND]) for curve in curves.values())
+    drawn = [curve[key] for curve in curves.values() for key in (BOUND, INITIAL_BOUND) if key in curve]
+    low, high = min(map(np.nanmin, drawn)), max(map(np.nanmax, drawn))
     ends = [_last(curve[BOUND]) for curve in curves.values()]
-    span = max(4 * (max(ends) - low), 0.02 * abs(low), 1e-6)
-    return low - 0.05 * span, low + span
+    near = max(ends) + NEAR * abs(low)
+    ends += [end for end in map(_last, drawn) if end < near]
+    span = max(min(4 * (max(ends) - low), high - low), 0.02 * abs(low), 1e-6)
+    return low - 0.05 * span, low + 1.05 * span
 
 
 def _last(values: np.ndarray) -> float:

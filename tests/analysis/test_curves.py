@@ -77,6 +77,21 @@ def test_where_a_run_ends_is_on_the_scale_though_it_was_better_before(tmp_path, 
     assert not [line for line in axes.lines if line.get_marker() == "^"]
 
 
+def test_the_scale_ends_where_nothing_is_above(tmp_path, drawn):
+    curves.draw_learning_curves({"text": epochs([26.0, 25.0]), "images": epochs([89.0])}, tmp_path / "curves.png")
+    axes = drawn[0].axes[0]
+    assert axes.get_ylim()[0] < 25 < 89 < axes.get_ylim()[1] < 93
+    assert not [line for line in axes.lines if line.get_marker() == "^"]
+
+
+def test_one_epoch_shows_both_bounds(tmp_path, drawn):
+    curves.draw_learning_curves({"SA-VAE": epochs([25.4], [26.2])}, tmp_path / "curves.png")
+    axes = drawn[0].axes[0]
+    refined, initial = axes.lines
+    assert (refined.get_marker(), initial.get_marker(), initial.get_label()) == ("o", "o", "SA-VAE, initial")
+    assert axes.get_ylim()[0] < 25.4 < 26.2 < axes.get_ylim()[1]
+
+
 def test_the_first_and_the_last_epoch_have_a_tick(tmp_path, drawn):
     for last in (1, 2, 7, 20, 103):
         curves.draw_learning_curves({"run": epochs([3.0] * last)}, tmp_path / "curves.png")
@@ -98,10 +113,6 @@ def test_what_needs_a_word_has_one(tmp_path, drawn):
         "KL warm-up to epoch 2: training counts the KL for less than the bound does, which may rise",
         "initial: bound of the posterior before its refinement",
     ]
-
-
-def test_one_epoch_of_one_run(tmp_path):
-    curves.draw_learning_curves({"run": epochs([3.0])}, tmp_path / "curves.png")
 
 
 def test_colours_are_those_of_the_methods():

@@ -343,8 +343,8 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
         ("export", ["--run_dir={run}", "--export_dir=/dev/null"], "--export_dir=/dev/null: cannot write there (File e"),
         ("export", ["--run_dir={run}", "--export_dir={tmp}/a[1]"], "--export_dir={tmp}/a[1]: TensorFlow could not rea"),
         ("export", ["--run_dir={run}", "--export_dir={tmp}/new", "--version=0"], "--version=0: expected a positive"),
-        ("score", [], "--saved_model, --input, --output: expected an exported model, what it scores, and a file"),
-        ("score", ["--output={tmp}/o", "--input={lines}"], "--saved_model: expected an exported model, what it scores"),
+        ("score", [], "--saved_model: expected an exported model; --input: expected what it scores; --output: exp"),
+        ("score", ["--saved_model={tmp}", "--input={lines}"], "--output: expected a new file for the scores"),
         (
             "score",
             ["--saved_model=~/no", "--input={lines}", "--output={tmp}/o"],
