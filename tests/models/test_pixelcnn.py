@@ -288,6 +288,12 @@ def test_initial_weights_are_of_the_seed():
     assert 0.95 * 1.5**0.5 < largest["latent_kernel"] <= 1.5**0.5
 
 
+def test_the_layers_of_the_paper_are_the_default():
+    decoder = PixelCNNDecoder(28, 28, 2)
+    assert [2 * layer.reach + 1 for layer in decoder.gated_layers] == [9, 9, 9, 7, 7, 7, 5, 5, 5, 3, 3, 3]
+    assert (decoder.channels, decoder.latent_maps) == (32, 4)
+
+
 # --- Pixel by pixel.
 
 

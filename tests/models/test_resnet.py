@@ -158,11 +158,15 @@ def test_initial_weights_are_of_the_seed():
         if variable.name in ("kernel", "bias"):
             assert np.any(variable.numpy() != another.numpy())
     # One over the root of the number of inputs, and twice the variance before mean and log variance.
-    assert 0.9 / 6 < np.max(np.abs(first.blocks[0]["second"].kernel)) <= 1 / 6
+    assert 0.97 / 6 < np.max(np.abs(first.blocks[0]["second"].kernel)) <= 1 / 6
     size = (HEIGHT // 4) * (WIDTH // 4) * CHANNELS[-1]
     for layer in (first.mean, first.log_variance):
         assert 0.8 * (6 / size) ** 0.5 < np.max(np.abs(layer.kernel)) <= (6 / size) ** 0.5
         assert np.max(np.abs(layer.bias)) <= 1 / size**0.5
+
+
+def test_the_blocks_of_the_paper_are_the_default():
+    assert [block["second"].filters for block in ResNetEncoder(28, 28, 2).blocks] == [64, 64, 64]
 
 
 def test_too_small_images():
