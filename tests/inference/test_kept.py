@@ -11,6 +11,7 @@ from sa_vae_tf import inference
 from sa_vae_tf.inference import Posterior, RefinementSettings, draw, negative_elbo, refine
 from sa_vae_tf.inference.kept import Keep, Kept, keeping, kept, replaying
 from sa_vae_tf.kernels import softmax
+from sa_vae_tf.kernels.lstm import hidden_states
 from sa_vae_tf.models import LSTMDecoder
 
 K = 5
@@ -125,6 +126,29 @@ def test_what_is_kept_of_rounded_factors(monkeypatch):
     for kept_all, computed in zip(whole, nothing, strict=True):
         # Exponentials are rounded to eight bits, or the probabilities that are computed again.
         np.testing.assert_allclose(kept_all, computed, rtol=0, atol=0.02 * np.max(np.abs(computed)))
+
+
+def test_a_recurrence_whose_first_cell_is_refined():
+    """The decoder's own starts from zeros."""
+    projected, shift, kernel = (
+        tf.random.stateless_normal(shape, [1, len(shape)], dtype=tf.float64) for shape in ([5, 4, 12], [4, 12], [3, 12])
+    )
+    mean, log_variance = tf.unstack(tf.random.stateless_normal([2, 4, 3], [1, 1], dtype=tf.float64))
+    step_draws, _ = draw(Posterior(mean, log_variance), K, tf.constant([3, 4]))
+
+    def of_kernel(keep):
+        def likelihood(z, kernel, seed):
+            return tf.reduce_sum(hidden_states(projected, shift, kernel, tf.tanh(z), z) ** 2, [0, 2])
+
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            settings = RefinementSettings(0.1, 0.1, keep=keep)
+            refined = refine(negative_elbo(likelihood), Posterior(mean, log_variance), kernel, step_draws, settings)
+            loss = tf.reduce_sum(refined.posterior.mean)
+        return tape.gradient(loss, kernel)
+
+    # Two orders of summation in float64, through five steps.
+    np.testing.assert_allclose(of_kernel((K, K, K)), of_kernel((0, 0, 0)), rtol=1e-9, atol=1e-12)
 
 
 def test_with_everything_kept_the_scores_are_not_computed_again(monkeypatch):
