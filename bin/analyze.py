@@ -18,7 +18,7 @@ COMPARE = flags.DEFINE_list("compare", [], "Folders of further runs to draw besi
 EXAMPLE = flags.DEFINE_integer("example", 0, "Test example whose bound is drawn.", lower_bound=0)
 DEVICE = flags.DEFINE_enum("device", "", ["", "auto", "cpu", "gpu"], "As of training; default: the run's own.")
 
-# Settings by which runs are of different data, whatever their method.
+# Settings by which runs may be of different data, whatever their method.
 OF_DATA = ("data", "corpus", "generator", "num_examples", "train_file", "val_file", "data_file")
 
 
@@ -51,7 +51,7 @@ def main():
         print("No learning curves: of this generator and method nothing is learned")
         return
     if different := [f"--{name}" for name in OF_DATA if len({getattr(config, name) for config in configs}) > 1]:
-        print(f"The runs are of different data ({', '.join(different)}): their bounds do not compare")
+        print(f"The runs differ in {', '.join(different)}: their bounds may be of different data or words")
     curves = draw_learning_curves(epochs, output / "curves.png")
     print(f"Learning curves: {output / 'curves.png'}")
     for name, curve in curves.items():

@@ -73,7 +73,9 @@ def test_samples_from_the_prior(run, ask):
     for line, own in list(zip(lines, z, strict=True))[:5]:
         expected = log_probability(run, line["text"], own[None], 20)
         assert line["log_probability"] == pytest.approx(expected, rel=1e-4)
-    assert len(ask(mode="prior")) == 10
+    told = []
+    assert len(list(samples(run, Request("prior", batch_size=4), lambda *done: told.append(done)))) == 10
+    assert told == [(4, 10), (8, 10), (10, 10)]
 
 
 def test_the_seed_alone_decides(ask):
