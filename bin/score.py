@@ -41,11 +41,13 @@ while (_nowhere := os.open(os.devnull, os.O_RDWR)) <= 2:
     pass
 sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # noqa: SIM115
 _standard_error = os.dup(2)
+# What is said after a stop besides, where something is kept.
+goes_on = b""
 
 
 def end_at_once(number: int, frame: Any) -> NoReturn:
     """Ends the process at a Ctrl-C: a KeyboardInterrupt that is raised inside of TensorFlow may crash it."""
-    os.write(_standard_error, b"score.py: interrupted; the same command goes on\n")
+    os.write(_standard_error, b"score.py: interrupted" + goes_on + b"\n")
     os._exit(INTERRUPTED)
 
 
@@ -387,6 +389,7 @@ SOURCES = {"text": open_lines, "image": open_images}
 @contextlib.contextmanager
 def open_partial(output: Path, name: str) -> Iterator[IO[bytes]]:
     """Opens the file of what is scored so far, for this process alone."""
+    global goes_on
     path = output.with_name(f".{output.name}.{name}.partial")
     others = sorted({*path.parent.glob(f".{glob.escape(output.name)}.{'?' * len(name)}.partial")} - {path})
     for other in others:
@@ -398,12 +401,14 @@ def open_partial(output: Path, name: str) -> Iterator[IO[bytes]]:
             raise WrongInput(f"--output={output}: another process is writing it") from None
         try:
             check_new(output)  # Another process may have ended just now.
+            goes_on = b"; the same command goes on"
             try:
                 yield file
             except WrongInput:  # What mends it changes the input, and what was scored of this one serves for nothing.
                 file.truncate(0)
                 raise
         finally:
+            goes_on = b""
             if not os.fstat(file.fileno()).st_size:
                 path.unlink(missing_ok=True)
 

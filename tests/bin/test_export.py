@@ -174,7 +174,7 @@ def test_a_killed_scoring_goes_on(launcher, model, tmp_path):
         os.kill(process, end)
         ended = launcher.wait(process)
         assert ended.status == status
-        assert "Traceback" not in ended.stderr
+        assert ended.stderr == ("" if status < 0 else "score.py: interrupted; the same command goes on\n")
         assert not (tmp_path / "out.jsonl").exists()
         (partial,) = tmp_path.glob(".*.partial")
         with partial.open("ab") as file:
@@ -189,6 +189,17 @@ def test_a_killed_scoring_goes_on(launcher, model, tmp_path):
     undisturbed = score(launcher, model, tmp_path / "lines.txt", tmp_path / "whole.jsonl", "--batch_size=1")
     assert undisturbed.status == 0
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_a_stop_before_anything_is_scored_does_not_speak_of_going_on(tmp_path):
+    command = [sys.executable, str(ROOT / "bin/score.py"), f"--output={tmp_path}/out.jsonl"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while "libtensorflow" not in Path(f"/proc/{process.pid}/maps").read_text():  # Which it is importing then.
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate()[1] == "score.py: interrupted\n"
+    assert process.returncode == 130
 
 
 def test_a_stop_within_the_first_batches_keeps_those_that_are_scored(launcher, model, tmp_path):
