@@ -15,12 +15,14 @@ import absl.logging
 from sa_vae_tf.errors import one_line
 
 
+def finite(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a record with None for what is infinite or no number, for which JSON has no word."""
+    return {name: None if value != value or value in (math.inf, -math.inf) else value for name, value in record.items()}
+
+
 def json_line(record: Mapping[str, Any]) -> str:
     """Returns a record as a line of JSON: what a terminal would not show as it is escaped, what is no number null."""
-    finite = {
-        name: None if value != value or value in (math.inf, -math.inf) else value for name, value in record.items()
-    }
-    text = json.dumps(finite, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(record), ensure_ascii=False, allow_nan=False)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n"
 
 

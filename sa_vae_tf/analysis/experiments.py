@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from sa_vae_tf import interrupts
 from sa_vae_tf.checksums import sha256
@@ -196,7 +197,8 @@ def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> d
     return results
 
 
-def spread(values: Sequence[float]) -> str:
-    """Returns mean and standard deviation over seeds, or of one seed its value."""
+def spread(values: npt.ArrayLike) -> str:
+    """Returns mean and standard deviation over seeds, or of one seed its value; of None, what is no number."""
+    values = np.array(values, float)
     mean = f"{round(float(np.mean(values)), 2) + 0.0:.2f}"  # No "-0.00".
     return f"{mean} ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else mean

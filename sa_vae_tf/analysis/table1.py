@@ -150,7 +150,7 @@ def to_markdown(table: dict[str, Any], command: str) -> str:
     for generator in GENERATORS:
         for row in ROWS:
             results = table["rows"][generator][row.name]
-            above = [r["nll_bound"] - t for r, t in zip(results, table["true_nll"]["quadrature"], strict=True)]
+            above = np.array([r["nll_bound"] for r in results], float) - table["true_nll"]["quadrature"]
             columns = [spread([r[key] for r in results]) for key in ("initial_bound", "nll_bound", "kl")]
             seeds_text = ", ".join(f"{value:.2f}" for value in above)
             lines.append(f"| {generator} | {row.name} | {' | '.join(columns)} | {seeds_text} |")
@@ -167,7 +167,7 @@ def draw(table: dict[str, Any], path: Path) -> None:
             results = table["rows"][generator][row.name]
             colour = colours[row.settings["method"]]
             for key, face in (("initial_bound", "white"), ("nll_bound", colour)):
-                above = np.array([r[key] for r in results]) - truth
+                above = np.array([r[key] for r in results], float) - truth
                 heights = np.full(len(above), position)
                 axes.plot(above, heights, "o", color=colour, markerfacecolor=face, markersize=6)
         scale = "log" if generator == "oracle" else "linear"

@@ -29,6 +29,7 @@ import numpy as np
 
 from sa_vae_tf.errors import DISK_FULL, UserError
 from sa_vae_tf.files import check_readable, write_atomically
+from sa_vae_tf.messages import finite
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.flags import from_flagfile, to_flagfile
 from sa_vae_tf.training.sources import moved
@@ -225,10 +226,10 @@ class RunFolder:
             raise UserError(f"--output={name}: expected the name of a file in the run folder, ending in .json")
 
     def write_results(self, name: str, results: dict[str, Any]) -> Path:
-        """Writes a JSON file and returns its path.
+        """Writes a JSON file, with null for figures that are no number, and returns its path.
 
         Raises:
           UserError: if the name is not one that an evaluation may have.
         """
         self.check_output_name(name)
-        return write_atomically(self.path / name, json.dumps(results, indent=2) + "\n")
+        return write_atomically(self.path / name, json.dumps(finite(results), indent=2, allow_nan=False) + "\n")

@@ -51,6 +51,14 @@ def test_text_has_means_spreads_and_the_papers_figures(table):
     assert "nats, mean and standard deviation over 2 seeds, each with an oracle of its own.\n" in text
 
 
+def test_a_figure_that_was_not_finite_is_no_number(table, tmp_path):
+    for figures in table["rows"]["oracle"]["VAE"]:
+        figures.update(nll_bound=None, kl=None)  # As an evaluation that is kept has them.
+    text = to_markdown(table, "the command")
+    assert "| oracle | VAE | 24.00 ± 1.41 | nan ± nan | nan ± nan | nan, nan |" in text
+    assert all(path.exists() for path in write(table, tmp_path, "the command"))
+
+
 def test_one_seed_has_no_spread(table):
     one = {
         "seeds": 1,

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import fcntl
 import json
+import math
 import os
 import signal
 import subprocess
@@ -198,9 +199,11 @@ def test_figures_that_will_be_written_again_are_dropped(tmp_path):
 
 
 def test_results(tmp_path):
-    path = RunFolder(tmp_path).write_results("results.json", {"nll_bound": 1.5, "nll_iw": None})
+    figures = {"nll_bound": 1.5, "nll_iw": None, "kl": math.nan, "perplexity_bound": math.inf, "split": "test"}
+    path = RunFolder(tmp_path).write_results("results.json", figures)
     assert path == tmp_path / "results.json"
-    assert json.loads(path.read_text()) == {"nll_bound": 1.5, "nll_iw": None}
+    written = json.loads(path.read_text(), parse_constant=pytest.fail)  # NaN and Infinity are no JSON.
+    assert written == {"nll_bound": 1.5, "nll_iw": None, "kl": None, "perplexity_bound": None, "split": "test"}
 
 
 @pytest.mark.parametrize(
