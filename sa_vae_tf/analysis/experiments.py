@@ -23,7 +23,7 @@ import numpy.typing as npt
 from sa_vae_tf import interrupts
 from sa_vae_tf.checksums import sha256
 from sa_vae_tf.data.preparation import fingerprint
-from sa_vae_tf.errors import Interrupted, UserError, WorkerLost
+from sa_vae_tf.errors import Interrupted, TrainingDiverged, UserError, WorkerLost
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.messages import set_up_logging
 from sa_vae_tf.training.config import Config
@@ -188,6 +188,8 @@ def _train(config: Config) -> RunFolder:
     except Interrupted as interrupted:
         logger.info("%s", interrupted)
         sys.exit(interrupted.status)
+    except (UserError, TrainingDiverged) as error:  # Which folder, --runs says here.
+        raise type(error)(str(error).replace("--run_dir=", "--runs: ").replace("--run_dir", "--runs")) from error
 
 
 def _train_and_evaluate(config: Config, name: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import pytest
 
 from sa_vae_tf.analysis import experiments
 from sa_vae_tf.analysis.experiments import check_runs, evaluated, in_process, read_results
-from sa_vae_tf.errors import UserError, WorkerLost
+from sa_vae_tf.errors import TrainingDiverged, UserError, WorkerLost
 from sa_vae_tf.training.config import Config
 from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.sources import check_sources, write_sources
@@ -58,6 +58,23 @@ def test_an_evaluation_is_of_the_training_that_is_asked_for(tmp_path, monkeypatc
         with pytest.raises(MemoryError):
             evaluated(asked, "table.json")
     assert made[3:] == [(4, 0), (4, 0)]
+
+
+def test_what_is_wrong_with_a_run_folder_names_the_flag_of_all_of_them(tmp_path, monkeypatch):
+    config = runs.tiny(tmp_path / "run", "")
+    monkeypatch.setattr(experiments, "set_up_logging", lambda: None)
+    other = RunFolder(config.run_dir)
+    other.open_for_training(config)
+    with pytest.raises(UserError, match=f"^--runs: {other.path} is being trained by another process "):
+        experiments._train(config)
+    other.close()
+
+    def diverge(config):
+        raise TrainingDiverged("try a lower --learning_rate, in a new --run_dir")
+
+    monkeypatch.setattr(experiments, "train", diverge)
+    with pytest.raises(TrainingDiverged, match="in a new --runs$"):
+        experiments._train(config)
 
 
 def test_an_evaluation_is_of_the_test_file_as_it_is(tmp_path, monkeypatch):
