@@ -151,9 +151,11 @@ def main(argv: list[str]) -> None:
         tally = score_file()
     except WrongInput as error:
         fail(str(error), WRONG_INPUT)
+    except tf.errors.ResourceExhaustedError:
+        fail(f"not enough memory for --batch_size={BATCH_SIZE.value}; expected a smaller one", FAILED)
     except OSError as error:
-        goes_on = "; the same command goes on" if error.errno in MENDED else ""
-        fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}{goes_on}", FAILED)
+        rest = "; the same command goes on" if error.errno in MENDED else ""
+        fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}{rest}", FAILED)
     tally.report()
     print(f"Scores: {OUTPUT.value}")
 

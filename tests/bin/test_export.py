@@ -271,6 +271,22 @@ def test_scores_that_are_not_gone_on_with_are_named(launcher, model, files, tmp_
     assert other.read_text() == "scores\n"
 
 
+def test_a_batch_that_memory_has_no_room_for(launcher, model, tmp_path):
+    (tmp_path / "lines.txt").write_text("the cat\n")
+    script = tmp_path / "score.py"
+    script.write_text(
+        "import runpy, types, tensorflow as tf\n"
+        "def score(*_, **__): raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating tensor')\n"
+        "tf.saved_model.load = lambda folder: types.SimpleNamespace(score=score)\n"
+        f"runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')"
+    )
+    ended = launcher.run(
+        script, f"--saved_model={model}", f"--input={tmp_path}/lines.txt", f"--output={tmp_path}/out.jsonl"
+    )
+    assert_one_line(ended, 1, "score.py: error: not enough memory for --batch_size=64; expected a smaller one\n")
+    assert {path.name for path in tmp_path.iterdir()} == {"lines.txt", "score.py"}
+
+
 def test_a_file_that_is_there_at_the_end_stays(launcher, model, tmp_path):
     (tmp_path / "lines.txt").write_text("the cat\n" * 3)
     output = tmp_path / "out.jsonl"
