@@ -83,8 +83,9 @@ flags.DEFINE_integer("seed", None, "Seed of all noise; default: 0.", 0, LARGEST)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Examples scored at once; figures do not depend on it.", 1, LARGEST)
 OPTIONS = ("svi_steps", "iw_samples", "seed")
 
-# Batches that are read together and sorted, so that each is of sentences of like length.
-BATCHES_AT_ONCE = 16
+# Examples that are read together and sorted, at least, so that each batch is of sentences of like length; not by
+# --batch_size, so that with another one what is kept goes on.
+EXAMPLES_AT_ONCE = 1024
 # A line that long is not scored. As in sa_vae_tf/data/text_files.py: whatever is evaluated is scored too.
 MAX_CHARACTERS = 1_000_000
 MAX_BYTES = 4 * MAX_CHARACTERS  # in UTF-8
@@ -152,7 +153,7 @@ def main(argv: list[str]) -> None:
     except WrongInput as error:
         fail(str(error), WRONG_INPUT)
     except tf.errors.ResourceExhaustedError:
-        fail(f"not enough memory for --batch_size={BATCH_SIZE.value}; expected a smaller one", FAILED)
+        fail(f"not enough memory for --batch_size={BATCH_SIZE.value}; expected a smaller one, which goes on", FAILED)
     except OSError as error:
         rest = "; the same command goes on" if error.errno in MENDED else ""
         fail(f"{error.filename or OUTPUT.value}: {error.strerror or error}{rest}", FAILED)
@@ -184,7 +185,7 @@ def score_file() -> "Tally":
 
         with open_partial(output, name) as partial:
             tally = Tally(source)
-            while examples := list(itertools.islice(source.examples, BATCHES_AT_ONCE * BATCH_SIZE.value)):
+            while examples := list(itertools.islice(source.examples, max(EXAMPLES_AT_ONCE, BATCH_SIZE.value))):
                 score_examples(examples, score, partial, tally)
             if os.path.lexists(output):
                 raise OSError(errno.EEXIST, f"is there by now; what was scored is in {partial.name}", OUTPUT.value)
@@ -423,7 +424,7 @@ def identity(folder: Path, options: dict[str, Any]) -> str:
     of_input: tuple = (INPUT.value,)  # A pipe is another each time; what was scored of it tells its lines.
     if stat.S_ISREG(status.st_mode):
         of_input = os.path.realpath(INPUT.value), status.st_size, status.st_mtime_ns
-    digest.update(repr((of_input, BATCH_SIZE.value, sorted(options.items()))).encode())
+    digest.update(repr((of_input, sorted(options.items()))).encode())
     return digest.hexdigest()[:16]
 
 
