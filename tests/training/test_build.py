@@ -196,3 +196,10 @@ def test_devices_of_a_strategy_compute_what_one_would():
     # Half of the warm-up, from 0.1 to 1 over twenty steps.
     assert [float(copy.kl_weight(tf.constant(10, tf.int64))) for copy in (first, other)] == pytest.approx([0.55] * 2)
     assert [v.shape for v in first.trainable_variables] == [v.shape for v in other.trainable_variables]
+
+
+@pytest.mark.parametrize("generator", ["oracle", "learned"])
+@pytest.mark.parametrize("method", ["svi", "vae"])
+def test_settings_tell_before_there_is_a_model_whether_it_learns(generator, method):
+    config = Config(data="synthetic", generator=generator, method=method, embedding_dim=2, units=2)
+    assert config.learns == bool(build_model(config).trainable_variables)
