@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from sa_vae_tf.data import text_files
@@ -119,7 +120,7 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
     lines = [line.encode() for line in right[:2]] + list(wrong) + [line.encode() for line in right[2:]]
     for name, write in (("lines.txt", open), ("lines.txt.gz", gzip.open)):
         with write(tmp_path / name, "wb") as file:
-            file.write(b"\r\n".join(lines))  # Without an end of the last line.
+            file.write(b"\xef\xbb\xbf" + b"\r\n".join(lines))  # A byte order mark, and no end of the last line.
     ended = score(launcher, model, tmp_path / "lines.txt", tmp_path / "out.jsonl", "--svi_steps=0")
     assert ended.status == 0
     assert "12 lines" in ended.stdout
@@ -142,6 +143,64 @@ def test_malformed_lines_are_kept_in_their_place(launcher, model, run_dir, data_
     assert np.mean(bounds) == pytest.approx(results["nll_bound"], rel=1e-5)
     assert score(launcher, model, tmp_path / "lines.txt.gz", tmp_path / "gz.jsonl", "--svi_steps=0").status == 0
     assert read(tmp_path / "gz.jsonl") == records
+
+
+def test_noise_is_of_the_place_among_all_that_are_scored(launcher, model, tmp_path):
+    (tmp_path / "lines.txt").write_text("\n" + "the cat\n" * 1030)  # More than are read at once, the first one empty.
+    shutil.copytree(model, tmp_path / "model")
+    (tmp_path / "model/assets.extra/notes.txt").write_text("Of whoever serves it.")
+    ended = score(launcher, tmp_path / "model", tmp_path / "lines.txt", tmp_path / "out.jsonl", "--svi_steps=0")
+    assert ended.status == 0
+    bounds = [record["nll_bound"] for record in read(tmp_path / "out.jsonl")[1:]]
+    loaded = tf.saved_model.load(str(model))
+    scores = loaded.score(["the cat"] * 1030, svi_steps=0, index=range(1030))
+    assert bounds == pytest.approx(scores["nll_bound"].numpy().tolist(), rel=1e-5)
+    assert len({*bounds}) > 100
+
+
+def test_products_are_rounded_where_those_of_the_run_were(launcher, model, tmp_path):
+    (tmp_path / "lines.txt").write_text("the cat\n")
+    script = tmp_path / "score.py"
+    script.write_text(
+        "import runpy, tensorflow as tf\n"
+        "def load(folder):\n"
+        "    print(tf.config.experimental.tensor_float_32_execution_enabled(), flush=True)\n"
+        "    raise OSError('not loaded')\n"
+        "tf.saved_model.load = load\n"
+        f"runpy.run_path({str(ROOT / 'bin/score.py')!r}, run_name='__main__')"
+    )
+    shutil.copytree(model, tmp_path / "model")
+    file = tmp_path / "model/assets/signatures.json"
+    for rounds in (True, False):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"tensor_float_32": rounds}))
+        write_manifest(tmp_path / "model")
+        flags = (f"--saved_model={tmp_path}/model", f"--input={tmp_path}/lines.txt", f"--output={tmp_path}/out.jsonl")
+        assert launcher.run(script, *flags).stdout == f"{rounds}\n"
+
+
+def test_what_is_kept_is_of_one_model_input_and_options(launcher, model, tmp_path):
+    for name in ("model", "other"):
+        shutil.copytree(model, tmp_path / name)
+    (tmp_path / "other/assets.extra/SHA256SUMS").write_text("other checksums")
+    lines = tmp_path / "lines.txt"
+    script = tmp_path / "score.py"
+    script.write_text(
+        "import os, pathlib, runpy, sys\n"
+        f"module, lines = runpy.run_path({str(ROOT / 'bin/score.py')!r}), pathlib.Path({str(lines)!r})\n"
+        "module['flags'].FLAGS(['', f'--input={lines}'])\n"
+        f"def name(model='model', seed=1): return module['identity'](pathlib.Path({str(tmp_path)!r}, model),"
+        " {'seed': seed})\n"
+        "def written(text, time): lines.write_text(text); os.utime(lines, (time, time))\n"
+        "written('the cat', 5); names = [name(), name(), name('other'), name(seed=2)]\n"
+        "written('the dog', 6); names.append(name())\n"
+        "written('the bird', 5); names.append(name())\n"
+        "lines.rename(lines.parent / 'a.txt'); lines.symlink_to('a.txt'); names.append(name())\n"
+        "print(*names)"
+    )
+    ended = launcher.run(script)
+    first, again, *others = ended.stdout.split()
+    assert (first, ended.stderr) == (again, "")
+    assert len({first, *others}) == 6
 
 
 def test_the_longest_line_is_that_of_evaluation():
@@ -424,6 +483,7 @@ def test_an_asset_outside_the_folder_is_not_read(launcher, model, files, tmp_pat
             ["--saved_model={model}", "--input={tmp}/16.txt", "--output={tmp}/o"],
             "--input={tmp}/16.txt: UTF-16; expected lines of text in UTF-8, or a .gz of them",
         ),
+        ("score", ["--saved_model={model}", "--input={tmp}/be.txt", "--output={tmp}/o"], "--input={tmp}/be.txt: UTF"),
         (
             "score",
             ["--saved_model={model}", "--input={tmp}/cr.txt", "--output={tmp}/o"],
@@ -436,6 +496,7 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
     (tmp_path / "cr.txt").write_bytes(b"the cat\rthe dog\r")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     (tmp_path / "16.txt").write_text("the cat", encoding="utf-16")
+    (tmp_path / "be.txt").write_text("\ufeffthe cat", encoding="utf-16-be")
     np.save(tmp_path / "x.npy", np.zeros(3))
     (tmp_path / "empty").mkdir()
     for name in ("flags.txt", "vocabulary.txt"):
