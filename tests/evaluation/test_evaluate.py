@@ -1,5 +1,8 @@
 """The evaluation of a run: in what batches, and which figures it has."""
 
+import inspect
+import re
+
 import numpy as np
 
 from sa_vae_tf.evaluation import evaluate as module
@@ -16,6 +19,15 @@ def test_a_run_trained_from_noise_of_ones_own_tells_nothing_of_x(data_dir, tmp_p
     assert results["svi_init"] == "random"
     assert results["kl"] > 0
     assert results["mutual_information"] is results["mutual_information_in_batch"] is results["active_units"] is None
+
+
+def test_what_is_evaluated_where_nothing_is_said(launcher):
+    shown = launcher.run("bin/evaluate.py", "--help").stdout
+    of_script = dict(re.findall(r"--(\w+): [^)]*?\(default: '(\d+)'\)", shown))
+    assert of_script == {"iw_samples": "500", "gap_steps": "200", "max_eval_examples": "0", "seed": "0"}
+    of_function = {name: parameter.default for name, parameter in inspect.signature(evaluate).parameters.items()}
+    assert {name: str(of_function[name]) for name in ("iw_samples", "gap_steps", "seed")}.items() <= of_script.items()
+    assert of_function["max_examples"] == 0
 
 
 def test_one_example_from_the_encoder_by_name(data_dir, tmp_path):

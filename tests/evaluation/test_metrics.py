@@ -65,6 +65,11 @@ def test_posteriors_of_float32_are_taken_as_they_are():
         assert mutual_information(kind(mean), kind(log_variance), (1, 2)) == wide
 
 
+def test_mutual_information_is_of_one_draw_each_and_of_batches_of_32():
+    posteriors = random_posterior(70, 2)
+    assert mutual_information(*posteriors, (1, 2)) == mutual_information(*posteriors, (1, 2), samples=1, batch_size=32)
+
+
 def test_a_collapsed_posterior_carries_no_information():
     result = mutual_information(np.zeros([50, 4]), np.zeros([50, 4]), seed=(0, 0))
     np.testing.assert_allclose(result, 0, atol=1e-12)

@@ -45,6 +45,11 @@ def test_prior_samples_against_the_decoder(monkeypatch, examples_at_once, latent
     )
 
 
+def test_where_nothing_is_said_samples_are_as_many_as_the_papers():
+    model, x = generator(), tokens(2)
+    np.testing.assert_array_equal(nll_by_prior_samples(model, x), nll_by_prior_samples(model, x, 1000, (0, 0)))
+
+
 def test_quadrature_against_gauss_and_hermite():
     # A posterior about as wide as the prior is within reach of 60 nodes for the prior's weight.
     model, x = generator(), tokens(3)

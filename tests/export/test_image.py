@@ -11,7 +11,7 @@ import tensorflow as tf
 from sa_vae_tf.data.images import binary
 from sa_vae_tf.evaluation.evaluate import evaluate
 from sa_vae_tf.export.export import export
-from sa_vae_tf.export.image import _binary
+from sa_vae_tf.export.image import _binary, _fingerprint
 from sa_vae_tf.export.warmup import WARMUP_FILE
 from sa_vae_tf.generation import draw_from_prior
 from sa_vae_tf.models.pixelcnn_sampling import sample_images
@@ -106,6 +106,12 @@ def test_evaluation_draws_grey_pixels_as_the_description_says(about, pixels, gre
     ]
     np.testing.assert_array_equal(drawn, pixels)
     np.testing.assert_array_equal([binary(grey[i], [7, 2, 0, i]) for i in range(10)], pixels)
+
+
+def test_the_number_that_is_made_of_an_image_is_its_own_and_not_negative():
+    numbers = _fingerprint(tf.constant(np.random.default_rng(0).random([30, 8, 6, 1], np.float32))).numpy()
+    assert len({*numbers}) == 30
+    assert np.all(numbers >= 0)
 
 
 def test_grey_pixels_are_drawn_with_their_probability():

@@ -12,9 +12,11 @@ import tensorflow as tf
 from sa_vae_tf.data.vocabulary import Vocabulary
 from sa_vae_tf.errors import UserError
 from sa_vae_tf.evaluation.evaluate import evaluate
+from sa_vae_tf.export import export as module
 from sa_vae_tf.export.export import export
 from sa_vae_tf.samples.request import Request
 from sa_vae_tf.samples.texts import samples
+from sa_vae_tf.training.run_folder import RunFolder
 from sa_vae_tf.training.train import train
 from tests import corpora, runs
 
@@ -91,7 +93,7 @@ def test_steps_matter(model, sentences):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"method": "lm"},
+        {"method": "lm", "tensor_float_32": False},
         pytest.param({"method": "vae", "decoder": "cnn"}, marks=pytest.mark.slow),
         pytest.param({"method": "svi", "svi_init": "random", "layers": 2}, marks=pytest.mark.slow),
         pytest.param({"method": "sa_vae", "kernels": "plain"}, marks=pytest.mark.slow),
@@ -101,7 +103,14 @@ def test_steps_matter(model, sentences):
 )
 def test_every_kind_of_run(changes, files, data_dir, sentences, tmp_path):
     run = train(corpora.tiny(tmp_path / "run", data_dir, files, num_epochs=0, **changes), verbose=0)
-    model = tf.saved_model.load(str(export(run, str(tmp_path / "export"))))
+    (tmp_path / "export/.1.partial/assets").mkdir(parents=True)  # What is left of one that was killed.
+    (tmp_path / "export/.1.partial/assets/junk.txt").write_text("junk")
+    folder = export(run, str(tmp_path / "export"))
+    assert list((tmp_path / "export").iterdir()) == [folder]
+    assert not (folder / "assets/junk.txt").exists()
+    about = json.loads((folder / "assets/signatures.json").read_text())
+    assert about["tensor_float_32"] == run.read_config().tensor_float_32
+    model = tf.saved_model.load(str(folder))
     results = evaluate(run, iw_samples=0, gap_steps=0)
     index = {} if changes["method"] == "lm" else {"index": places(len(sentences))}
     assert_evaluated(model.score(sentences, **index), results)
@@ -221,7 +230,18 @@ def test_assets(folder, run, model):
         assert given == {one: (of["dtype"], tf.TensorShape(of["shape"])) for one, of in described["inputs"].items()}
         assert signature.structured_outputs.keys() == described["outputs"].keys()
         assert all(of["description"] for of in [*described["inputs"].values(), *described["outputs"].values()])
-    assert about["signatures"]["score"]["inputs"]["svi_steps"]["default"] == 3
+    defaults = {
+        name: {given: of["default"] for given, of in described["inputs"].items() if "default" in of}
+        for name, described in about["signatures"].items()
+    }
+    inferred = {"svi_steps": 3, "seed": 0, "index": []}
+    assert defaults == {
+        "score": {**inferred, "iw_samples": 0},
+        "encode": inferred,
+        "reconstruct": {**inferred, "temperature": 0, "max_length": 201},
+        "generate": {"num_samples": 1, "temperature": 1, "max_length": 201, "seed": 0},
+    }
+    assert not (folder / "fingerprint.pb").exists()  # It would be of the graph before it was changed.
     assert (about["max_length"], about["method"], about["step"]) == (
         200,
         "sa_vae",
@@ -238,6 +258,29 @@ def test_an_export_is_no_part_of_anyones_gradient(model):
         tape.watch(model.kept[0])
         with pytest.raises(LookupError, match="an exported model has no gradients"):
             model.score(["the cat"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "kernels"),
+    [
+        ({"kernels": "hybrid"}, "fused"),
+        ({"kernels": "plain"}, "plain"),
+        ({"svi_clip_scope": "batch"}, "fused"),
+        ({"svi_clip_scope": "batch", "svi_clip_norm": 5.0, "method": "lm"}, "fused"),
+    ],
+)
+def test_what_is_loaded_to_be_exported(changes, kernels, files, data_dir, tmp_path, monkeypatch):
+    run, loaded = RunFolder(tmp_path / "run"), []
+    run.write_settings(corpora.tiny(run.path, data_dir, files, **changes))
+
+    def load(run, **options):
+        loaded.append(options)
+        raise FileNotFoundError
+
+    monkeypatch.setattr(module, "load_best", load)
+    with pytest.raises(FileNotFoundError):
+        export(run, str(tmp_path / "export"))
+    assert loaded == [{"device": "cpu", "kernels": kernels}]
 
 
 def test_a_clip_over_the_batch_is_refused(files, data_dir, tmp_path):
