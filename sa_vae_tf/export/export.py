@@ -48,7 +48,7 @@ def export(run: RunFolder, export_dir: str, version: int = 1) -> Path:
     folder = _new_version(export_dir, version)
     # No part of the graph is compiled, since sentences are of any length.
     loaded = load_best(run, device="cpu", kernels="plain" if config.kernels == "plain" else "fused")
-    with _alone(folder.parent):
+    with _alone(writable_folder("export_dir", export_dir)):
         _new_version(export_dir, version)  # Another process may have written it meanwhile.
         # A server takes no notice of a folder whose name is not a number.
         partial = folder.with_name(f".{folder.name}.partial")
@@ -116,5 +116,4 @@ def _new_version(export_dir: str, version: int) -> Path:
     folder = Path(export_dir, str(version))
     if os.path.lexists(folder):
         raise UserError(f"--export_dir={export_dir}: version {version} is there already; expected another --version")
-    writable_folder("export_dir", export_dir)
     return folder

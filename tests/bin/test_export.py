@@ -507,7 +507,7 @@ def test_wrong_commands(script, arguments, message, launcher, run_dir, model, fi
     }  # fmt: skip
     ended = launcher.run(f"bin/{script}.py", *(argument.format(**names) for argument in arguments))
     assert_one_line(ended, 2, f"{script}.py: error: {message.format(**names)}")
-    assert not (tmp_path / "new/1").exists()
+    assert not (tmp_path / "new").exists()
     assert not list(tmp_path.glob("*o")) + list(tmp_path.glob(".o.*"))
 
 
