@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 GREY = 128
+# Images of a few dozen pixels are too small to be looked at as they are.
+LOOKED_AT = 800
 
 
 def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
@@ -34,8 +36,9 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def to_png(grid: np.ndarray) -> bytes:
-    """Returns the contents of a PNG file of a grid."""
-    return tf.io.encode_png(grid).numpy()
+    """Returns the contents of a PNG file of a grid, each pixel as large as `LOOKED_AT` a side allow."""
+    times = max(1, LOOKED_AT // max(grid.shape[:2]))
+    return tf.io.encode_png(grid.repeat(times, 0).repeat(times, 1)).numpy()
 
 
 def _bytes(images: np.ndarray) -> np.ndarray:
