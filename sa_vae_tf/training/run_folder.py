@@ -15,6 +15,7 @@ curves, landscape     .png and .json: the figures of bin/analyze.py
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
 import json
@@ -91,7 +92,6 @@ class RunFolder:
         if self.path.is_file():
             raise UserError(f"--{self.flag}={self.path}: is a file; expected a folder, which may be new")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             lock = self._lock = self._lock or self._take_lock()
             if self.is_begun() and not self.is_resumable():
                 raise UserError(
@@ -132,6 +132,7 @@ class RunFolder:
         return False
 
     def _take_lock(self) -> IO[str]:
+        self.path.mkdir(parents=True, exist_ok=True)
         lock = (self.path / ".lock").open("a+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -141,11 +142,18 @@ class RunFolder:
                 raise UserError(
                     f"--{self.flag}={self.path} is being trained by another process (process {lock.read(20)})"
                 ) from None
-        return lock
+        if os.fstat(lock.fileno()).st_nlink:
+            return lock
+        lock.close()  # Another process, which could not begin, has removed it meanwhile.
+        return self._take_lock()
 
     def close(self) -> None:
-        """Lets others train the run."""
+        """Lets others train the run; where nothing was written no folder stays."""
         if self._lock:
+            with contextlib.suppress(OSError):
+                if [path.name for path in self.path.iterdir()] == [".lock"]:
+                    os.unlink(self._lock.name)
+                    self.path.rmdir()
             self._lock.close()
             self._lock = None
 

@@ -64,6 +64,33 @@ def test_a_folder_in_which_nothing_was_saved_takes_other_settings(tmp_path):
     assert run.read_config() == other
 
 
+def test_a_run_that_could_not_begin_leaves_nothing(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    for _ in range(2):
+        run.open_for_training(SETTINGS)
+        run.close()
+        assert list(tmp_path.iterdir()) == []
+    run.open_for_training(SETTINGS)
+    (run.path / "vocabulary.txt").touch()
+    run.close()
+    assert {path.name for path in run.path.iterdir()} == {".lock", "vocabulary.txt"}
+
+
+def test_a_lock_that_another_process_removed_is_taken_anew(tmp_path, monkeypatch):
+    run, flock = RunFolder(tmp_path / "run"), fcntl.flock
+
+    def after_the_other_has_closed(*arguments):
+        monkeypatch.setattr(module.fcntl, "flock", flock)
+        (run.path / ".lock").unlink()
+        run.path.rmdir()
+        flock(*arguments)
+
+    monkeypatch.setattr(module.fcntl, "flock", after_the_other_has_closed)
+    run.open_for_training(SETTINGS)
+    with Path(run.path, ".lock").open() as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
 def test_a_run_without_its_settings_is_left_alone(tmp_path):
     run = begun(tmp_path, SETTINGS)
     run.close()
